@@ -1,0 +1,46 @@
+"""Identity Mappings in Deep Residual Networks (He et al., ECCV 2016) in Keras 3 on TensorFlow."""
+
+# ruff: noqa: E402 - the backend is looked at before Keras is imported.
+from keras_preresnet._backend import require_tensorflow
+
+require_tensorflow()
+
+from keras_preresnet.activations import DESIGNS, FusedBatchNormalization
+from keras_preresnet.networks import ResidualNetwork
+from keras_preresnet.shortcuts import SHORTCUTS, WIDENINGS
+from keras_preresnet.stacks import UnitStack
+from keras_preresnet.units import BRANCHES, ResidualUnit
+from keras_preresnet.zoo import (
+    PreResNet18,
+    PreResNet20,
+    PreResNet32,
+    PreResNet34,
+    PreResNet44,
+    PreResNet50,
+    PreResNet56,
+    PreResNet101,
+    PreResNet110,
+    PreResNet152,
+    PreResNet164,
+    PreResNet200,
+    PreResNet1001,
+    PreResNet1202,
+    ResNet18,
+    ResNet20,
+    ResNet32,
+    ResNet34,
+    ResNet44,
+    ResNet50,
+    ResNet56,
+    ResNet101,
+    ResNet110,
+    ResNet152,
+    ResNet164,
+    ResNet200,
+    ResNet1001,
+    ResNet1202,
+    create_model,
+    list_models,
+)
+
+__version__ = "0.1.0"

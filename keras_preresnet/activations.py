@@ -1,0 +1,141 @@
+"""The five activation designs (Fig. 4, Table 2) and the fused BN-ReLU they are made of.
+
+Between two convolutions every design has BN-ReLU. They differ in three places, the columns of `DESIGNS`.
+"""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+MOMENTUM = 0.9  # Keras's meaning: the share of the old statistics that stays.
+EPSILON = 1e-5
+
+
+class ActivationDesign(NamedTuple):
+    """A row of Fig. 4: what stands where a residual unit does not have to have BN-ReLU."""
+
+    before_first_conv: str | None
+    after_last_conv: str | None
+    after_addition: str | None
+
+    @property
+    def preactivates(self) -> bool:
+        """Whether the unit activates its input: then the net activates once more, ahead of the head."""
+        return self.before_first_conv is not None
+
+
+DESIGNS = {
+    "original": ActivationDesign(None, "BN", "ReLU"),  # Fig. 4(a)
+    "bn_after_addition": ActivationDesign(None, None, "BN-ReLU"),  # Fig. 4(b)
+    "relu_before_addition": ActivationDesign(None, "BN-ReLU", None),  # Fig. 4(c)
+    "relu_only_preactivation": ActivationDesign("ReLU", "BN", None),  # Fig. 4(d)
+    "full_preactivation": ActivationDesign("BN-ReLU", None, None),  # Fig. 4(e)
+}
+
+
+def activation_layer(kind: str | None, name: str, dtype: object = None) -> keras.layers.Layer:
+    """Returns the layer for a cell of `DESIGNS`: None, "ReLU", "BN" or "BN-ReLU"."""
+    if kind is None:
+        return keras.layers.Identity(name=name, dtype=dtype)
+    if kind == "ReLU":
+        return keras.layers.ReLU(name=name, dtype=dtype)
+    return FusedBatchNormalization(relu=kind == "BN-ReLU", name=name, dtype=dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_preresnet")
+class FusedBatchNormalization(keras.layers.Layer):
+    """Batch normalization, and ReLU after it, on TensorFlow's fused kernel.
+
+    Input and output: `(batch, height, width, channels)` in bfloat16, float16, float32 or float64. Parameters and
+    statistics are float32 whatever the input (float64 for float64, which the kernel refuses: there the same is
+    computed by plain operations). At inference, or when `trainable` is False, it equals
+    `keras.layers.BatchNormalization` and ReLU with the same four weights. An empty batch leaves the statistics alone.
+
+    Deviation from Keras: the moving variance is that of the *unbiased* batch variance, as in the authors' Torch code.
+
+    Args:
+        relu: Whether ReLU follows the normalization.
+        momentum: Share of the old moving statistics that stays at each training step, in [0, 1].
+        epsilon: Added to the variance.
+
+    Raises:
+        ValueError: if the input is not of rank 4 or its number of channels is unknown.
+    """
+
+    def __init__(self, relu: bool = True, momentum: float = MOMENTUM, epsilon: float = EPSILON, **kwargs):
+        super().__init__(**kwargs)
+        self.relu = relu
+        self.momentum = momentum
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        if len(input_shape) != 4 or input_shape[-1] is None:
+            raise ValueError(
+                f"{self.name} received an input of shape {tuple(input_shape)}; "
+                "(batch, height, width, channels) with a known number of channels is needed."
+            )
+
+        def weight(name, initializer, trainable):
+            dtype = "float64" if self.variable_dtype == "float64" else "float32"
+            return self.add_weight(
+                name=name,
+                shape=(input_shape[-1],),
+                initializer=initializer,
+                trainable=trainable,
+                dtype=dtype,
+                autocast=False,
+            )
+
+        self.gamma = weight("gamma", "ones", True)
+        self.beta = weight("beta", "zeros", True)
+        self.moving_mean = weight("moving_mean", "zeros", False)
+        self.moving_variance = weight("moving_variance", "ones", False)
+
+    def call(self, inputs, training=None):
+        uses_batch = bool(training) and self.trainable
+        normalize = _plain_batch_norm if inputs.dtype == tf.float64 else _fused_batch_norm
+        weights = [tf.convert_to_tensor(w) for w in (self.gamma, self.beta, self.moving_mean, self.moving_variance)]
+        outputs, mean, variance = normalize(inputs, *weights, self.epsilon, uses_batch)
+        if uses_batch:
+            self._update(self.moving_mean, mean, inputs)
+            self._update(self.moving_variance, variance, inputs)
+        return tf.nn.relu(outputs) if self.relu else outputs
+
+    def _update(self, moving, batch_statistic, inputs):
+        old = tf.convert_to_tensor(moving)
+        new = old * self.momentum + batch_statistic * (1.0 - self.momentum)
+        if not inputs.shape.is_fully_defined():  # Statistics of nothing are NaN, and would stay so for ever.
+            new = tf.where(tf.size(inputs) > 0, new, old)
+        elif inputs.shape.num_elements() == 0:
+            return
+        moving.assign(new)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "relu": self.relu, "momentum": self.momentum, "epsilon": self.epsilon}
+
+
+def _fused_batch_norm(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
+    """Returns the normalized x, and the batch mean and unbiased batch variance where those were used."""
+    nothing = tf.zeros([0], tf.float32)
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=gamma,
+        offset=beta,
+        mean=nothing if uses_batch else moving_mean,
+        variance=nothing if uses_batch else moving_variance,
+        epsilon=epsilon,
+        is_training=uses_batch,
+    )
+    return outputs, mean, variance
+
+
+def _plain_batch_norm(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
+    """The same in plain operations, for float64."""
+    mean, biased = tf.nn.moments(x, axes=[0, 1, 2]) if uses_batch else (moving_mean, moving_variance)
+    outputs = tf.nn.batch_normalization(x, mean, biased, beta, gamma, epsilon)
+    count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
+    return outputs, mean, biased * count / tf.maximum(count - 1, 1)

@@ -1,0 +1,199 @@
+"""The six shortcuts (Fig. 2, Table 1) and the two widenings.
+
+A widening brings x to the width and size of the unit's output. A shortcut is a row of Table 1: it returns h(x) and the
+multiplier of the residual function F (None for 1). Both read x itself where the unit keeps its width, and the
+activated input where a pre-activation unit widens.
+
+How gates and scaling meet a widening unit is in neither text nor code of the authors. This project's choice: x is
+widened first, and the gate has the width and stride of the output.
+"""
+
+import keras
+import tensorflow as tf
+
+from keras_preresnet.activations import activation_layer
+from keras_preresnet.initializers import kernel_initializer
+from keras_preresnet.validation import require_choice
+
+
+class _ShortcutPart(keras.layers.Layer):
+    """What the parts of a shortcut are told by their unit.
+
+    Args:
+        filters: Width of the unit's output.
+        strides: Stride of the unit.
+        normalizes: Whether a convolution here is followed by BN: in post-activation designs it is ([FB] `resnet.lua`),
+            in pre-activation ones it is not ([FB] `preresnet.lua`).
+    """
+
+    options: tuple[str, ...] = ()  # What `shortcut_options` may set.
+    replaces_widening = False  # Whether h reaches the output's width and size without the unit's widening.
+
+    def __init__(self, filters: int, strides: int, normalizes: bool, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.strides = strides
+        self.normalizes = normalizes
+
+
+class ZeroPadding(_ShortcutPart):
+    """Option A: subsample by the stride, append channels of zeros. No weights."""
+
+    def build(self, input_shape):
+        if input_shape[-1] > self.filters:
+            raise ValueError(
+                f"widening='zero_padding' cannot narrow {input_shape[-1]} channels to {self.filters}; "
+                "use widening='projection'."
+            )
+
+    def call(self, x):
+        x = x[:, :: self.strides, :: self.strides, :]
+        return tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, self.filters - x.shape[-1]]])
+
+
+class Projection(_ShortcutPart):
+    """Option B: 1x1 convolution with the stride; BN after it in post-activation designs.
+
+    The paper is silent on that BN for BN-after-addition and ReLU-before-addition; here both follow `original`.
+    """
+
+    def build(self, input_shape):
+        self.conv = keras.layers.Conv2D(
+            self.filters,
+            1,
+            self.strides,
+            use_bias=False,
+            kernel_initializer=kernel_initializer(),
+            name="conv",
+            dtype=self.dtype_policy,
+        )
+        self.norm = activation_layer("BN" if self.normalizes else None, "norm", self.dtype_policy)
+        self.conv.build(input_shape)
+        self.norm.build(self.conv.compute_output_shape(input_shape))
+
+    def call(self, x):
+        return self.norm(self.conv(x))
+
+
+class IdentityShortcut(_ShortcutPart):
+    """h(x) = x, F times 1."""
+
+    def call(self, x, widened):
+        return widened, None
+
+
+class ConstantScaling(_ShortcutPart):
+    """h(x) = scale * x, F times `residual_scale` (Table 1: scale 0 and 0.5 with 1, and 0.5 with 1 - 0.5).
+
+    Args:
+        scale: The λ of equation (7).
+        residual_scale: Multiplier of F.
+    """
+
+    options = ("scale", "residual_scale")
+
+    def __init__(self, *args, scale: float = 0.5, residual_scale: float = 1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.scale = float(scale)
+        self.residual_scale = float(residual_scale)
+
+    def call(self, x, widened):
+        return widened * self.scale, self.residual_scale
+
+
+class _Gating(_ShortcutPart):
+    """g(x) = sigmoid(W_g x + b_g): 1x1 convolution, one gate for each channel and position, no BN.
+
+    Args:
+        gate_bias: Initial value of b_g. The paper tried 0, -1, ... -10; -6 was best.
+    """
+
+    options = ("gate_bias",)
+
+    def __init__(self, *args, gate_bias: float = -6.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.gate_bias = float(gate_bias)
+
+    def build(self, input_shape):
+        self.gate = keras.layers.Conv2D(
+            self.filters,
+            1,
+            self.strides,
+            activation="sigmoid",
+            kernel_initializer=kernel_initializer(),
+            bias_initializer=keras.initializers.Constant(self.gate_bias),
+            name="gate",
+            dtype=self.dtype_policy,
+        )
+        self.gate.build(input_shape)
+
+
+class ExclusiveGating(_Gating):
+    """h(x) = (1 - g(x)) * x, F times g(x)."""
+
+    def call(self, x, widened):
+        gate = self.gate(x)
+        return (1 - gate) * widened, gate
+
+
+class ShortcutOnlyGating(_Gating):
+    """h(x) = (1 - g(x)) * x, F times 1."""
+
+    def call(self, x, widened):
+        return (1 - self.gate(x)) * widened, None
+
+
+class ConvolutionShortcut(Projection):
+    """h(x) = W_s x, with BN in post-activation designs; option C: on all units, the widening ones included."""
+
+    replaces_widening = True
+
+    def call(self, x, widened):
+        return super().call(x), None
+
+
+class DropoutShortcut(_ShortcutPart):
+    """h(x) drops x with probability `rate` in training and is (1 - rate) * x at inference.
+
+    As the paper, and unlike Keras's Dropout, it does not rescale what it keeps: its expectation is (1 - rate) * x.
+
+    Args:
+        rate: In [0, 1).
+        seed: Of the random state; None draws one.
+    """
+
+    options = ("rate", "seed")
+
+    def __init__(self, *args, rate: float = 0.5, seed: int | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate={rate!r} is refused: a dropout rate in [0, 1) is needed.")
+        self.rate = float(rate)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, x, widened, training=None):
+        if not training:
+            return widened * (1.0 - self.rate), None
+        draws = keras.random.uniform(tf.shape(widened), dtype="float32", seed=self.seed_generator)
+        return tf.where(draws >= self.rate, widened, tf.zeros_like(widened)), None
+
+
+WIDENINGS = {"zero_padding": ZeroPadding, "projection": Projection}
+
+SHORTCUTS = {
+    "identity": IdentityShortcut,
+    "constant_scaling": ConstantScaling,
+    "exclusive_gating": ExclusiveGating,
+    "shortcut_only_gating": ShortcutOnlyGating,
+    "convolution": ConvolutionShortcut,
+    "dropout": DropoutShortcut,
+}
+
+
+def require_shortcut(shortcut: str, options: dict) -> None:
+    """Raises ValueError for an unknown shortcut, or options that it does not take."""
+    require_choice("shortcut", shortcut, SHORTCUTS)
+    unknown = set(options) - set(SHORTCUTS[shortcut].options)
+    if unknown:
+        allowed = ", ".join(SHORTCUTS[shortcut].options) or "none"
+        raise ValueError(f"shortcut_options of {shortcut!r} got {sorted(unknown)}; allowed: {allowed}.")

@@ -1,0 +1,25 @@
+"""One-line errors: what was received, what is allowed, what comes near."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def near(name: str, allowed: Iterable[str]) -> list[str]:
+    """Returns the entries of `allowed` that look like `name`, the likest first, whatever their case."""
+    spelling = {entry.lower(): entry for entry in allowed}
+    return [spelling[hit] for hit in difflib.get_close_matches(str(name).lower(), spelling, n=5, cutoff=0.5)]
+
+
+def require_choice(argument: str, value: object, allowed: Iterable[str]) -> None:
+    """Raises ValueError unless `value` is one of the `allowed` names of `argument`."""
+    allowed = list(allowed)
+    if value not in allowed:
+        hits = near(str(value), allowed)
+        hint = f" Did you mean {' or '.join(map(repr, hits))}?" if hits else ""
+        raise ValueError(f"{argument}={value!r} is unknown; allowed: {', '.join(allowed)}.{hint}")
+
+
+def require_positive_integer(argument: str, value: object) -> None:
+    """Raises ValueError unless `value` is a whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{argument}={value!r} is refused: a whole number of at least 1 is needed.")

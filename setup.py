@@ -1,0 +1,41 @@
+"""Installs `keras_preresnet`, the library. The programs of `training/` run from a clone."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "keras_preresnet/__init__.py").read_text(), re.MULTILINE)[1]
+
+# The floors are the oldest releases that the test suite has run on.
+LIBRARY = ["tensorflow>=2.21", "keras>=3.15"]
+TRAIN = [
+    "absl-py>=2.1",
+    "tensorflow-datasets>=4.9.10",
+    "importlib_resources>=6",  # tensorflow-datasets needs it to read CIFAR-10 and does not declare it.
+    "scikit-learn>=1.5",  # The digits.
+    "matplotlib>=3.9",
+    "pandas>=2.2",
+    "rich>=13",
+]
+TEST = [*TRAIN, "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "wheel"]
+
+setup(
+    name="keras-preresnet",
+    version=VERSION,
+    description="Pre-activation ResNets (He et al., 2016) in Keras 3 on TensorFlow: every unit, every net, and fast",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["keras_preresnet", "keras_preresnet.*"]),
+    python_requires=">=3.11",
+    install_requires=LIBRARY,
+    extras_require={
+        "train": TRAIN,
+        "test": TEST,
+        "gpu": ["tensorflow[and-cuda]>=2.21"],
+        "benchmark": [*TRAIN],
+    },
+)
