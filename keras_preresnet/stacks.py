@@ -160,9 +160,11 @@ class UnitStack(keras.layers.Layer):
         return tuple(input_shape)
 
     def get_config(self):
+        unit = keras.saving.serialize_keras_object(self._template.unit)
+        unit.pop("build_config", None)  # A new stack builds its template itself.
         return {
             **super().get_config(),
-            "unit": keras.saving.serialize_keras_object(self._template.unit),
+            "unit": unit,
             "count": self.count,
             "unroll": self.unroll,
             "remat": self.remat,

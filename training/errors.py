@@ -1,0 +1,36 @@
+"""Errors that a user can cause: one line to standard error and a non-zero exit, no traceback."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from absl import app, logging
+
+
+class UserError(Exception):
+    """Says in one line what was received, what is allowed, and what to do."""
+
+
+@contextmanager
+def user_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Turns errors of these kinds, raised where a user's settings are read, into `UserError`."""
+    try:
+        yield
+    except kinds as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Runs an absl program; a `UserError` becomes one line and exit code 1."""
+
+    def guarded(arguments):
+        try:
+            if len(arguments) > 1:
+                raise UserError(f"unknown arguments: {' '.join(arguments[1:])}; see --help.")
+            main()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(guarded)

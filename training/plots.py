@@ -1,0 +1,32 @@
+"""Figures of a run."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+
+def draw_learning_curve(rows: pd.DataFrame, path: Path, title: str) -> None:
+    """Draws loss and error over the steps, training beside test, to a PNG; readable in grey."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    marker = "o" if len(rows) < 30 else None
+    for axes, training, test, label in (
+        (left, rows["train_loss"], rows["test_loss"], "loss"),
+        (right, rows["train_error"], rows["test_error"], "error (%)"),
+    ):
+        axes.plot(rows["step"], training, color="0.55", linestyle="--", marker=marker, label="training (augmented)")
+        axes.plot(rows["step"], test, color="tab:blue", marker=marker, label="test")
+        axes.set(xlabel="step", ylabel=label)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    right.set_ylim(bottom=0)
+    figure.suptitle(f"{title}: test error {rows['test_error'].iloc[-1]:.2f} % after {rows['step'].iloc[-1]} steps")
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png", dpi=120)
+    plt.close(figure)
+    os.replace(partial, path)

@@ -1,0 +1,57 @@
+"""Progress of a run: a bar on a terminal, plain lines otherwise."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 15  # Between two plain lines.
+
+
+class ProgressReport:
+    """A context that is told of every so many steps.
+
+    Args:
+        start: Steps done before.
+        total: Steps in all.
+    """
+
+    def __init__(self, start: int, total: int):
+        self.total = total
+        self.first, self.began = start, time.monotonic()
+        self.spoken = 0.0
+        self.console = Console(highlight=False)
+        self.bar = None
+        if self.console.is_terminal:
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=self.console)
+            self.task = self.bar.add_task("", total=total, completed=start)
+
+    def __enter__(self):
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.bar:
+            self.bar.stop()
+
+    def update(self, step: int, loss: float, accuracy: float, learning_rate: float, images_per_second: float) -> None:
+        """Shows the state after `step` steps; as a plain line only every `LINE_SECONDS`, and at the end."""
+        state = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  rate {learning_rate:.4g}  {images_per_second:.0f} images/s"
+        if self.bar:
+            self.bar.update(self.task, completed=step, description=state)
+            return
+        now = time.monotonic()
+        if now - self.spoken >= LINE_SECONDS or step == self.total:
+            self.spoken = now
+            left = (now - self.began) / max(step - self.first, 1) * (self.total - step)
+            self.say(f"step {step}/{self.total}  {state}  {left / 60:.1f} min left")
+
+    def say(self, text: str) -> None:
+        """Prints a line, above the bar if there is one."""
+        if self.bar:
+            self.console.print(text)
+        else:
+            print(text, file=sys.stdout, flush=True)
