@@ -4,6 +4,7 @@ CIFAR: 6n + 2 layers of basic units (20 to 110, 1202), 9n + 2 of bottlenecks (16
 """
 
 import fnmatch
+import re
 from collections.abc import Callable
 
 import keras
@@ -111,6 +112,14 @@ def create_model(name: str, **overrides) -> keras.Model:
     """
     spelling = {known.lower(): known for known in _MODELS}
     if str(name).lower() not in spelling:
-        hits = near(name, _MODELS) or list(_MODELS)
-        raise ValueError(f"model={name!r} is unknown; the nearest are {', '.join(hits)}.")
+        raise ValueError(f"model={name!r} is unknown; the nearest are {', '.join(_nearest(str(name)))}.")
     return _MODELS[spelling[name.lower()]](**overrides)
+
+
+def _nearest(name):
+    """The nets of the nearest depths if only the depth is unknown, else those whose names look alike."""
+    hit = re.fullmatch(r"(pre)?resnet[-_]?(\d+)", name.lower())
+    if hit is None:
+        return near(name, _MODELS) or list_models("PreResNet*")
+    prefix, depth = ("PreResNet" if hit[1] else "ResNet"), int(hit[2])
+    return [f"{prefix}{known}" for known in sorted(_NETS, key=lambda known: abs(known - depth))[:3]]

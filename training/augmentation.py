@@ -18,11 +18,11 @@ def translate_and_flip(images: tf.Tensor, seed: tf.Tensor, padding: int, flip: b
     if not padding and not flip:
         return images
     batch, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    draws = tf.random.stateless_uniform([3, batch, 1], seed, 0, 2 * padding + 1, tf.int32)
-    rows = tf.range(height)[None] + draws[0]
-    columns = tf.range(width)[None] + draws[1]
+    draws = tf.random.stateless_uniform([3, batch, 1], seed)
+    shifts = tf.cast(draws[:2] * (2 * padding + 1), tf.int32)
+    rows = tf.range(height)[None] + shifts[0]
+    columns = tf.range(width)[None] + shifts[1]
     if flip:
-        mirrored = tf.random.stateless_uniform([batch, 1], seed + [0, 1], 0, 2, tf.int32) == 1
-        columns = tf.where(mirrored, columns[:, ::-1], columns)
+        columns = tf.where(draws[2] < 0.5, columns[:, ::-1], columns)
     padded = tf.pad(images, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
     return tf.gather(tf.gather(padded, rows, batch_dims=1), columns, axis=2, batch_dims=1)

@@ -1,9 +1,11 @@
 """Data sets as arrays in memory: the handwritten digits of scikit-learn, and image classification sets of TFDS."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -137,14 +139,25 @@ def _keys(builder):
 
 
 def _prepare(builder):
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # It would announce every attempt in three lines.
     try:
         builder.download_and_prepare()
     except Exception as error:  # Whatever the network, the server or the disk may raise.
+        root = Path(builder.data_dir).parents[1]
+        _remove_empty_folders([root / builder.name, root / "downloads"])
         raise UserError(
             f"{builder.name} {builder.version} is not on disk and could not be downloaded ({type(error).__name__}). "
             "Set --data_dir or TFDS_DATA_DIR to the folder that holds it, or prepare it where there is a network: "
             f"tfds build {builder.name}."
         ) from error
+
+
+def _remove_empty_folders(folders):
+    """Takes away what a failed download leaves behind, and nothing that holds a file."""
+    for folder in folders:
+        for path, _, _ in os.walk(folder, topdown=False):
+            if not os.listdir(path):
+                os.rmdir(path)
 
 
 def _reader(builder, image_key, label_key, image_size) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:

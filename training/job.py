@@ -2,8 +2,8 @@
 
 import dataclasses
 import os
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -63,20 +63,20 @@ def run(job: Job) -> None:
     model = _build_model(job, data)
     per_epoch = max(-(-len(data.train_images) // recipe.batch_size), SHORTEST_INTERVAL)
     intervals = Intervals(job.steps_per_evaluation or per_epoch, job.steps_per_checkpoint)
-    folder = RunFolder(job.run_dir or f"runs/{job.name}")
-    saved_models = Path(job.saved_model_dir or f"saved_models/{job.name}")
     record = _record(job, data, recipe_name, recipe, intervals, model)
-    if folder.open(record):
-        print(f"{folder.path} is finished: test error {folder.record['result']['test_error']:.2f} %.")
-        return
-    _print_plan(record, folder)
-    step = TrainingStep(model, make_optimizer(recipe, job.precision), _uses_xla(job.jit_compile))
-    score = train(step, data, recipe, job.seed, folder, intervals)
-    _save_model(model, folder.path / "model.keras")
-    exported = export_saved_model(model, saved_models, data.preprocessing, data.class_names)
-    folder.finish({"test_error": score.error, "wrong": score.wrong, "images": score.images, "test_loss": score.loss})
-    print(f"test accuracy {100 - score.error:.2f} % ({score.images - score.wrong} of {score.images} images, float32)")
-    print(f"run folder {folder.path}, SavedModel {exported}")
+    with closing(RunFolder(job.run_dir or f"runs/{job.name}")) as folder:
+        if folder.open(record):
+            print(f"{folder.path} is finished: test error {folder.record['result']['test_error']:.2f} %.")
+            return
+        _print_plan(record, folder)
+        step = TrainingStep(model, make_optimizer(recipe, job.precision), _uses_xla(job.jit_compile))
+        score = train(step, data, recipe, job.seed, folder, intervals)
+        _save_model(model, folder.path / "model.keras")
+        saved_models = job.saved_model_dir or f"saved_models/{job.name}"
+        exported = export_saved_model(model, saved_models, data.preprocessing, data.class_names)
+        folder.finish({**dataclasses.asdict(score), "test_error": score.error})
+        print(f"test accuracy {100 - score.error:.2f} % ({score.images - score.wrong} of {score.images} test images)")
+        print(f"run folder {folder.path}, SavedModel {exported}")
 
 
 def _build_model(job, data):

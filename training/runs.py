@@ -30,6 +30,7 @@ class RunFolder:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.record = {}
+        self._lock = None
 
     def open(self, record: dict) -> bool:
         """Takes the folder for the run that `record` describes; returns whether that run is finished already."""
@@ -47,6 +48,11 @@ class RunFolder:
         self._require_equal(record)
         self._write_record()
         return self.record["status"] == "finished"
+
+    def close(self) -> None:
+        """Lets other processes use the folder; the end of the process does so too."""
+        if self._lock is not None:
+            self._lock.close()
 
     def _known(self):
         file = self.path / "run.json"

@@ -1,0 +1,90 @@
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_preresnet import ResidualNetwork
+from keras_preresnet.export import export_saved_model, float32_copy
+from keras_preresnet.preprocessing import Preprocessing
+
+PREPROCESSING = Preprocessing((100.0, 110.0, 120.0), (50.0, 60.0, 70.0))
+NAMES = ("cat", "dog", "émeu")
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+
+# A process that has TensorFlow only: any import of Keras or of this package fails there.
+SERVE = """
+import sys
+sys.modules["keras"] = sys.modules["keras_preresnet"] = None
+import numpy as np, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+images = np.load(sys.argv[2])
+answers = model.signatures["serving_default"](images=tf.constant(images))
+one = model.signatures["predict"](images=tf.constant(images[:1]))
+assert not any(name.startswith(("keras.", "keras_preresnet.")) for name in sys.modules)
+np.savez(sys.argv[3], one=one["probabilities"], **{name: np.array(value.numpy().tolist()) for name, value in answers.items()})
+"""
+
+
+def trained_net(design="full_preactivation", shortcut="identity", dtype="float32", **options):
+    """A small net whose weights and statistics are no longer what they began as."""
+    keras.utils.set_random_seed(2)
+    settings = {"units": (3, 2), "widths": (8, 16), "stem_width": 8, "classes": 3, "input_shape": (8, 8, 3)}
+    model = ResidualNetwork(design=design, shortcut=shortcut, dtype=dtype, **{**settings, **options})
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    model.fit(np.asarray(PREPROCESSING(IMAGES)), np.arange(5) % 3, epochs=3, verbose=0)
+    return model
+
+
+def _serve(path, tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    command = [sys.executable, "-c", SERVE, str(path), str(tmp_path / "images.npy"), str(tmp_path / "answers.npz")]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    return np.load(tmp_path / "answers.npz")
+
+
+@pytest.mark.parametrize(("design", "shortcut"), [("full_preactivation", "identity"), ("original", "exclusive_gating")])
+def test_the_saved_model_answers_like_the_net_where_only_tensorflow_is(tmp_path, design, shortcut):
+    model = trained_net(design, shortcut)
+    logits = model(PREPROCESSING(IMAGES), training=False).numpy()
+    probabilities = keras.ops.softmax(logits)
+    answers = _serve(export_saved_model(model, tmp_path / "net", PREPROCESSING, NAMES), tmp_path)
+    assert np.isfinite(answers["probabilities"]).all()
+    np.testing.assert_allclose(answers["probabilities"], probabilities, atol=1e-5)
+    np.testing.assert_allclose(answers["one"], probabilities[:1], atol=1e-5)
+    np.testing.assert_allclose(answers["logits"], logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(answers["class_id"], logits.argmax(1))
+    assert [label.decode() for label in answers["label"]] == [NAMES[k] for k in logits.argmax(1)]
+
+
+def test_versions_count_up_and_nothing_else_is_left(tmp_path):
+    model = trained_net()
+    first = export_saved_model(model, tmp_path / "net", PREPROCESSING, NAMES)
+    second = export_saved_model(model, tmp_path / "net", PREPROCESSING, NAMES)
+    assert (first.name, second.name) == ("1", "2")
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "2"]
+    facts = json.loads((first / "assets.extra" / "model.json").read_text())
+    assert facts["class_names"] == list(NAMES)
+    assert Preprocessing(**facts["preprocessing"]) == Preprocessing(**PREPROCESSING.to_dict())
+
+
+def test_names_that_do_not_fit_the_classes_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="2 class names for a net of 3 classes"):
+        export_saved_model(trained_net(), tmp_path / "net", PREPROCESSING, ("cat", "dog"))
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize("unroll", [None, False, True])
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_a_float32_copy_has_the_weights_and_computes_in_float32(dtype, unroll):
+    model = trained_net(dtype=dtype)
+    copy = float32_copy(model, unroll)
+    reference = trained_net()
+    reference.set_weights(model.get_weights())
+    inputs = PREPROCESSING(IMAGES)
+    np.testing.assert_allclose(copy(inputs), reference(inputs), rtol=1e-5, atol=1e-5)
+    assert np.any(np.asarray(copy(inputs)) != np.asarray(model(inputs)))
+    assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
+    assert copy.get_layer("stage1_units").unroll is unroll

@@ -1,0 +1,166 @@
+"""The real programs, as a user starts them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from training import train
+from training.errors import UserError
+
+QUICK = ("--train_steps=4", "--steps_per_evaluation=2")
+RESULT = "test accuracy"
+
+
+def _program(name, *arguments, cwd=None):
+    command = [sys.executable, "-m", f"training.{name}", *map(str, arguments)]
+    root = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+    environment = {**os.environ, "PYTHONPATH": root}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd or root, env=environment, timeout=300)
+
+
+def _messages(process):
+    """Standard error without the lines of TensorFlow's C++ parts."""
+    lines = process.stderr.splitlines()
+    return [line for line in lines if line and not line.startswith(("I0000", "E0000", "W0000", "WARNING: All log"))]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("work")
+    process = _program("train", *QUICK, "--run_dir=run", "--saved_model_dir=net", cwd=folder)
+    assert process.returncode == 0, process.stderr
+    return folder, process
+
+
+def test_training_leaves_a_whole_run_folder(run):
+    folder, process = run
+    names = {path.name for path in (folder / "run").iterdir()}
+    assert names == {".lock", "run.json", "metrics.csv", "learning_curve.png", "checkpoints", "model.keras"}
+    assert (folder / "net" / "1" / "saved_model.pb").exists()
+    assert "PreResNet20, 269,434 parameters, on digits (1437 training and 360 test images)" in process.stdout
+    assert RESULT in process.stdout
+
+
+def test_the_record_has_settings_data_versions_and_result_and_names_no_place(run):
+    folder, _ = run
+    text = (folder / "run" / "run.json").read_text()
+    record = json.loads(text)
+    assert record["status"] == "finished"
+    assert (record["settings"]["train_steps"], record["settings"]["recipe"]) == (4, "digits")
+    assert record["data"]["name"] == "digits"
+    assert len(record["data"]["sha256"]) == 64
+    assert record["environment"]["tensorflow"].startswith("2.")
+    assert record["environment"]["cores"] == os.cpu_count()
+    assert record["result"]["images"] == 360
+    assert os.uname().nodename not in text
+    assert str(folder) not in text
+    assert os.path.expanduser("~") + "/" not in text
+
+
+def test_a_finished_run_says_so(run):
+    folder, _ = run
+    process = _program("train", *QUICK, "--run_dir=run", "--saved_model_dir=net", cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("run is finished: test error ")
+    assert not (folder / "net" / "2").exists()
+
+
+def test_other_flags_are_refused_by_name(run):
+    folder, _ = run
+    process = _program("train", *QUICK, "--learning_rate=0.2", "--seed=3", "--run_dir=run", cwd=folder)
+    assert process.returncode == 1
+    assert _messages(process) == [
+        "error: run holds a run with other settings: learning_rate (0.1 there, 0.2 now), seed (0 there, 3 now). "
+        "Give the same flags to go on with it, or another --run_dir."
+    ]
+
+
+def test_the_exported_net_answers_about_an_image(run):
+    folder, _ = run
+    process = _program("predict", "--saved_model=net", "--index=3", cwd=folder)
+    assert process.returncode == 0, process.stderr
+    assert "test image 3 of digits: the net says" in process.stdout
+    assert "; the truth is " in process.stdout
+    assert process.stdout.count("@@") > 3  # The digit itself is drawn.
+
+
+def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path):
+    process = _program("train", "--design=preactivation", "--run_dir=run", "--saved_model_dir=net", cwd=tmp_path)
+    assert process.returncode == 1
+    (line,) = _messages(process)
+    assert line.startswith("error: design='preactivation' is unknown; allowed: original, bn_after_addition, ")
+    assert line.endswith("Did you mean 'full_preactivation' or 'relu_only_preactivation'?")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model=PreResNet21",), "model='PreResNet21' is unknown; the nearest are PreResNet20, PreResNet18, PreResNet32"),
+        (("--model=ViT",), "model='ViT' is unknown; the nearest are"),
+        (("--data=digit",), "--data=digit is unknown to TFDS; the nearest are digits"),
+        (("--classes=7",), "--classes=7 does not match the data: digits has 10 classes"),
+        (("--shortcut_options=x",), "--shortcut_options=x is refused: name=number"),
+        (("--shortcut=dropout", "--shortcut_options=rate=2"), "rate=2.0 is refused"),
+        (("--learning_rate_drops=ten",), "--learning_rate_drops=ten is refused"),
+        (("--batch_size=0",), "--batch_size=0 is refused"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    with flagsaver.flagsaver():
+        flags.FLAGS(["train", *arguments])
+        with pytest.raises(UserError, match=words) as caught:
+            train.main()
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_setting_of_a_recipe_is_a_flag():
+    with flagsaver.flagsaver():
+        given = ["--nonesterov", "--flip", "--momentum=0.8", "--learning_rate_drops=3,5", "--schedule=cosine"]
+        flags.FLAGS(["train", *given])
+        assert train._recipe_overrides() == {
+            "nesterov": False,
+            "flip": True,
+            "momentum": 0.8,
+            "learning_rate_drops": (3, 5),
+            "schedule": "cosine",
+        }
+
+
+def test_a_bad_flag_value_names_the_flag_and_what_is_allowed(tmp_path):
+    process = _program("train", "--precision=float8", "--run_dir=run", cwd=tmp_path)
+    assert process.returncode != 0
+    assert "flag --precision=float8: value should be one of <float32|mixed_bfloat16|mixed_float16>" in process.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--saved_model=nowhere",), "--saved_model=nowhere is no SavedModel and holds none"),
+        (("--saved_model=net", "--index=360"), "--index=360 is refused: digits has 360 test images"),
+    ],
+)
+def test_predict_refuses_in_one_line(run, arguments, words):
+    process = _program("predict", *arguments, cwd=run[0])
+    assert process.returncode == 1
+    (line,) = _messages(process)
+    assert words in line
+
+
+def test_help_explains_every_number_of_a_recipe():
+    text = _program("train", "--help").stdout
+    for words in (
+        "--batch_size: images in a training step",
+        "--learning_rate_drops:",
+        "--crop_padding:",
+        "--precision:",
+    ):
+        assert words in text
