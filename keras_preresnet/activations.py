@@ -8,6 +8,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_preresnet.validation import require_images
+
 MOMENTUM = 0.9  # Keras's meaning: the share of the old statistics that stays.
 EPSILON = 1e-5
 
@@ -70,11 +72,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         self.epsilon = epsilon
 
     def build(self, input_shape):
-        if len(input_shape) != 4 or input_shape[-1] is None:
-            raise ValueError(
-                f"{self.name} received an input of shape {tuple(input_shape)}; "
-                "(batch, height, width, channels) with a known number of channels is needed."
-            )
+        require_images(self.name, input_shape)
 
         def weight(name, initializer, trainable):
             dtype = "float64" if self.variable_dtype == "float64" else "float32"

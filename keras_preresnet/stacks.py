@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_preresnet.initializers import kernel_initializer
 from keras_preresnet.units import ResidualUnit
-from keras_preresnet.validation import require_positive_integer
+from keras_preresnet.validation import require_images, require_positive_integer
 
 FEW_UNITS = 4  # A loop of so few units costs about 5 % of a training step and saves no time in building its graph.
 
@@ -65,7 +65,7 @@ class UnitStack(keras.layers.Layer):
         require_positive_integer("count", count)
         super().__init__(**{**kwargs, "dtype": unit.dtype_policy})
         self._template = _Template(unit)
-        self.count = count
+        self.count = int(count)
         self.unroll = unroll
         self.remat = bool(remat)
         self.supports_jit = bool(tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU"))
@@ -74,6 +74,7 @@ class UnitStack(keras.layers.Layer):
             self.seed_generator = keras.random.SeedGenerator(unit.shortcut_options.get("seed"))
 
     def build(self, input_shape):
+        require_images(self.name, input_shape)
         unit = self._template.unit
         if unit.strides != 1 or input_shape[-1] != unit.filters:
             raise ValueError(

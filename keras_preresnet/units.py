@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_preresnet.activations import DESIGNS, activation_layer
 from keras_preresnet.initializers import kernel_initializer
 from keras_preresnet.shortcuts import SHORTCUTS, WIDENINGS, require_shortcut
-from keras_preresnet.validation import require_choice, require_positive_integer
+from keras_preresnet.validation import require_choice, require_images, require_positive_integer
 
 # The convolutions of each branch: (divisor of the unit's width, kernel size).
 BRANCHES = {
@@ -77,8 +77,8 @@ class ResidualUnit(keras.layers.Layer):
         divisor = max(divisor for divisor, _ in BRANCHES[branch])
         if filters % divisor:
             raise ValueError(f"filters={filters} is refused: a {branch} unit needs a multiple of {divisor}.")
-        self.filters = filters
-        self.strides = strides
+        self.filters = int(filters)
+        self.strides = int(strides)
         self.branch = branch
         self.design = design
         self.shortcut = shortcut
@@ -88,6 +88,7 @@ class ResidualUnit(keras.layers.Layer):
         self.stride_place = stride_place
 
     def build(self, input_shape):
+        require_images(self.name, input_shape)
         row = DESIGNS[self.design]
         self.widens = self.strides != 1 or input_shape[-1] != self.filters
         before = row.before_first_conv if self.preactivate else None
@@ -97,6 +98,9 @@ class ResidualUnit(keras.layers.Layer):
         self._build_branch(input_shape)
         self.postactivation = activation_layer(row.after_addition, "postactivation", self.dtype_policy)
         self.postactivation.build(self.compute_output_shape(input_shape))
+        parts = ("preactivation", "shortcut_layer", "widening_layer", *self._branch_names, "postactivation")
+        for part in parts:  # A unit that was made frozen: Keras has told the layers of that time, which were none.
+            getattr(self, part).trainable = self.trainable
 
     def _build_shortcut(self, input_shape, normalizes):
         part = (self.filters, self.strides, normalizes)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 def near(name: str, allowed: Iterable[str]) -> list[str]:
@@ -21,5 +22,14 @@ def require_choice(argument: str, value: object, allowed: Iterable[str]) -> None
 
 def require_positive_integer(argument: str, value: object) -> None:
     """Raises ValueError unless `value` is a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{argument}={value!r} is refused: a whole number of at least 1 is needed.")
+
+
+def require_images(layer: str, shape: tuple) -> None:
+    """Raises ValueError unless `shape` is that of a batch of images with a known number of channels."""
+    if len(shape) != 4 or shape[-1] is None:
+        raise ValueError(
+            f"{layer} received an input of shape {tuple(shape)}; "
+            "(batch, height, width, channels) with a known number of channels is needed."
+        )
