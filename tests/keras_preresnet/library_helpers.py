@@ -1,5 +1,7 @@
 """What the tests of the library share: numbers to compare, weights to compare them with, graphs to read."""
 
+from unittest import mock
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -44,18 +46,21 @@ def numpy(value):
     return np.asarray(keras.ops.convert_to_numpy(value)).astype("float64")
 
 
-def assert_close(actual, expected, tolerance=1e-5):
-    """All finite, and the largest error no more than `tolerance` of the largest expected value."""
+def assert_close(actual, expected, tolerance=1e-5, smallest=0.0):
+    """All finite, and the largest error no more than `tolerance` of the largest expected value.
+
+    Where that is under `smallest`, the error is measured by `smallest`: a gradient that should be zero is rounding.
+    """
     if isinstance(actual, list | tuple):
         assert len(actual) == len(expected)
         for pair in zip(actual, expected, strict=True):
-            assert_close(*pair, tolerance)
+            assert_close(*pair, tolerance, smallest)
         return
     actual, expected = numpy(actual), numpy(expected)
     assert actual.shape == expected.shape
     assert np.isfinite(expected).all()
     assert np.isfinite(actual).all()
-    scale = np.abs(expected).max(initial=0) or 1.0
+    scale = np.abs(expected).max(initial=smallest) or 1.0
     error = np.abs(actual - expected).max(initial=0) / scale
     assert error <= tolerance, f"error {error:.2g} of {scale:.3g}"
 
@@ -66,6 +71,12 @@ def assert_one_line(error, *words):
     assert "\n" not in message
     for word in words:
         assert word in message, message
+
+
+def undrawn():
+    """A scope in which kernels start at zero: drawing the weights of deep nets takes most of the time to build them."""
+    zeros = lambda self, shape, dtype=None, **_: tf.zeros(shape, dtype)  # noqa: E731
+    return mock.patch.object(keras.initializers.VarianceScaling, "__call__", zeros)
 
 
 def randomize(layer, seed=0):

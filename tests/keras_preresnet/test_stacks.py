@@ -138,17 +138,18 @@ def test_every_unit_drops_a_share_of_its_own(form, eager):
     assert np.mean(numpy(stack(x, training=False)) / numpy(x)) == pytest.approx(1 / 8, rel=1e-5)
 
 
-def test_the_seed_makes_the_masks_reproducible_in_every_form():
+@pytest.mark.parametrize("eager", [True, False])
+def test_the_seed_makes_the_masks_reproducible_in_every_form(eager):
     x = normal(2, 8, 8, 4)
-    masks = {}
-    for seed in (7, 8):
-        options = {"shortcut": "dropout", "shortcut_options": {"seed": seed}}
-        stacks = [built(3, form, **options) for form in FORMS.values()]
-        runs = [tf.function(lambda x, stack=stack: stack(x, training=True)) for stack in stacks]
-        masks[seed] = [kept(stack, x, run) for stack, run in zip(stacks, runs, strict=True)]
-        masks[seed].append(kept(built(3, **options), x, lambda x, stack=built(3, **options): stack(x, training=True)))
-    assert all(np.array_equal(mask, masks[7][0]) for mask in masks[7][:-1])
-    assert not np.array_equal(masks[7][0], masks[8][0])
+
+    def masks(seed, form):
+        stack = built(3, form, shortcut="dropout", shortcut_options={"seed": seed})
+        run = lambda x: stack(x, training=True)  # noqa: E731
+        return kept(stack, x, run if eager else tf.function(run))
+
+    expected = masks(7, {})
+    assert all(np.array_equal(masks(7, form), expected) for form in FORMS.values())
+    assert not np.array_equal(masks(8, {}), expected)
 
 
 @every_form
@@ -164,7 +165,7 @@ def test_frozen_it_runs_on_its_moving_statistics(design, form):
     assert all(np.array_equal(numpy(v), before) for v, before in zip(stack.weights, weights, strict=True))
     stack.trainable = True
     assert np.abs(numpy(tf.function(stack)(x, training=True)) - expected).max() > 0.1
-    assert len(stack.trainable_weights) == len([w for w in weights if w is not None]) * 3 // 5
+    assert 0 < len(stack.trainable_weights) < len(weights)
 
 
 CONFIG = {"count": 9, "unroll": True, "remat": True, "name": "mine", "trainable": False}

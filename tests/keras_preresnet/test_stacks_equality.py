@@ -11,30 +11,32 @@ from keras_preresnet import ResidualUnit, UnitStack
 COUNT, WIDTH = 3, 4
 UNROLLED, LOOP = {"unroll": True}, {"unroll": False}
 REMAT_UNROLLED, REMAT_LOOP = {"unroll": True, "remat": True}, {"unroll": False, "remat": True}
-# What rounding alone makes of results whose operations TensorFlow fuses in a graph and not in eager mode.
-HALF = {"mixed_bfloat16": 0.05, "mixed_float16": 0.01}
+EAGER = {"graph": False}
+FLOAT32 = {"tolerance": 2e-5, "smallest": 1.0}
 
 every_design = pytest.mark.parametrize("design", DESIGN_NAMES)
 every_shortcut = pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
+both_halves = pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 
 
-def new_stack(unit, form, policy="float32", count=COUNT):
+def new_stack(unit, form, policy="float32"):
     """A built stack with weights of its own, the same ones whatever the form."""
     keras.utils.set_random_seed(1)
-    stack = UnitStack(ResidualUnit(WIDTH, dtype=policy, **unit), count, **form)
+    stack = UnitStack(ResidualUnit(WIDTH, dtype=policy, **unit), COUNT, **form)
     stack.build((None, None, None, WIDTH))
     return randomize(stack)
 
 
 def gradient_step(stack, training):
-    """A function of x: outputs, gradients to x and to every weight, statistics after it."""
+    """A function of x: outputs, gradients to x and to every weight."""
 
     def step(x):
         sources = [x, *(v.value for v in stack.trainable_variables)]
         with tf.GradientTape() as tape:
             tape.watch(sources)
             y = stack(x, training=training)
-            loss = tf.reduce_sum(tf.cast(y, tf.float32) * normal(*y.shape[1:], seed=9))
+            wide = y.dtype if y.dtype == tf.float64 else tf.float32
+            loss = tf.reduce_sum(tf.cast(y, wide) * normal(*y.shape[1:], seed=9, dtype=wide))
         return [y, *tape.gradient(loss, sources)]
 
     return step
@@ -44,10 +46,10 @@ def results(unit, form, policy="float32", training=True, graph=True):
     """What `gradient_step` gives, and the statistics that it leaves."""
     stack = new_stack(unit, form, policy)
     before = [numpy(v) for v in stack.non_trainable_weights]
-    step = gradient_step(stack, training)
-    if graph:  # Of unknown batch size, height and width.
-        step = tf.function(step, input_signature=[tf.TensorSpec([None, 6, 6, WIDTH])])
-    outputs = [numpy(v) for v in step(normal(4, 6, 6, WIDTH))]
+    step, dtype = gradient_step(stack, training), "float64" if policy == "float64" else "float32"
+    if graph:
+        step = tf.function(step, input_signature=[tf.TensorSpec([None, 6, 6, WIDTH], dtype)])
+    outputs = [numpy(v) for v in step(normal(4, 6, 6, WIDTH, dtype=dtype))]
     after = [numpy(v) for v in stack.non_trainable_weights]
     assert all(((a != b).all() if training else (a == b).all()) for a, b in zip(after, before, strict=True))
     return outputs + after
@@ -57,121 +59,149 @@ def results(unit, form, policy="float32", training=True, graph=True):
 @every_shortcut
 def test_in_training(design, shortcut):
     unit = {"design": design, "shortcut": shortcut}
-    expected = results(unit, UNROLLED)
-    for form in (LOOP, REMAT_LOOP, REMAT_UNROLLED):
-        assert_close(results(unit, form), expected)
-    assert_close(results(unit, LOOP, graph=False), expected)
-    assert_close(results(unit, REMAT_LOOP, graph=False), expected)
+    expected = results(unit, {}, **EAGER)
+    for form in (UNROLLED, LOOP, REMAT_LOOP):
+        assert_close(results(unit, form), expected, **FLOAT32)
 
 
 @every_design
 @every_shortcut
 def test_at_inference(design, shortcut):
     unit = {"design": design, "shortcut": shortcut}
-    expected = results(unit, UNROLLED, training=False)
-    assert_close(results(unit, LOOP, training=False), expected)
-    assert_close(results(unit, REMAT_LOOP, training=False), expected)
-    assert_close(results(unit, LOOP, training=False, graph=False), expected)
+    expected = results(unit, {}, training=False, **EAGER)
+    assert_close(results(unit, LOOP, training=False), expected, **FLOAT32)
 
 
 @pytest.mark.parametrize("branch", ["one_layer", "bottleneck"])
 @every_design
 def test_of_the_other_branches(design, branch):
+    """In float64, where rounding hides nothing."""
     unit = {"design": design, "branch": branch}
-    expected = results(unit, UNROLLED)
-    assert_close(results(unit, LOOP), expected)
-    assert_close(results(unit, REMAT_LOOP), expected)
+    expected = results(unit, {}, "float64", **EAGER)
+    assert_close(results(unit, LOOP, "float64"), expected, 1e-11, 1.0)
 
 
-@pytest.mark.parametrize("policy", HALF)
+@every_shortcut
+def test_rematerialised_without_a_loop(shortcut):
+    unit = {"shortcut": shortcut}
+    expected = results(unit, {}, **EAGER)
+    assert_close(results(unit, {"remat": True}, **EAGER), expected, **FLOAT32)
+    assert_close(results(unit, REMAT_UNROLLED), expected, **FLOAT32)
+
+
+def check_half(policy, design, shortcut, forms=(LOOP,), training=True):
+    """Outputs, gradients and statistics of the forms against those of the unrolled graph."""
+    unit = {"design": design, "shortcut": shortcut}
+    expected = results(unit, UNROLLED, policy, training)
+    for form in forms:
+        assert_close(results(unit, form, policy, training), expected, 1e-3)
+    return expected
+
+
 @every_design
 @every_shortcut
-def test_in_half_precision(policy, design, shortcut):
-    """Gates near 1 round coarsely, and gradients of sums cancel: eager results are compared by their outputs."""
-    unit = {"design": design, "shortcut": shortcut}
-    expected = results(unit, UNROLLED, policy)
-    assert_close(results(unit, LOOP, policy), expected, 1e-3)
-    assert_close(results(unit, LOOP, policy, graph=False)[0], expected[0], HALF[policy])
+def test_in_bfloat16(design, shortcut):
+    check_half("mixed_bfloat16", design, shortcut)
 
 
-@pytest.mark.parametrize("policy", HALF)
+@pytest.mark.parametrize(
+    ("design", "shortcut"),
+    [
+        *(("full_preactivation", shortcut) for shortcut in SHORTCUT_NAMES),
+        *((design, "exclusive_gating") for design in DESIGN_NAMES[:-1]),
+    ],
+)
+def test_in_float16(design, shortcut):
+    check_half("mixed_float16", design, shortcut)
+
+
+@both_halves
+@pytest.mark.parametrize("shortcut", ["exclusive_gating", "dropout"])
+def test_rematerialised_in_half_precision(policy, shortcut):
+    check_half(policy, "full_preactivation", shortcut, [REMAT_LOOP])
+
+
+@pytest.mark.slow
+@both_halves
 @every_design
-def test_rematerialised_in_half_precision(policy, design):
-    for shortcut in ("identity", "exclusive_gating", "dropout"):
-        unit = {"design": design, "shortcut": shortcut}
-        assert_close(results(unit, REMAT_LOOP, policy), results(unit, LOOP, policy), 1e-3)
+@every_shortcut
+def test_every_form_in_half_precision(policy, design, shortcut):
+    """TensorFlow fuses operations in a graph that eager mode rounds one by one: there only outputs are compared."""
+    expected = check_half(policy, design, shortcut, [LOOP, REMAT_LOOP, REMAT_UNROLLED])
+    eager = results({"design": design, "shortcut": shortcut}, {}, policy, **EAGER)
+    assert_close(eager[0], expected[0], {"mixed_bfloat16": 0.05, "mixed_float16": 0.01}[policy])
+    check_half(policy, design, shortcut, [LOOP], training=False)
 
 
-@pytest.mark.parametrize("policy", HALF)
-@every_design
-def test_in_half_precision_at_inference(policy, design):
-    for shortcut in ("identity", "exclusive_gating", "dropout"):
-        unit = {"design": design, "shortcut": shortcut}
-        expected = results(unit, UNROLLED, policy, training=False)
-        assert_close(results(unit, LOOP, policy, training=False), expected, 1e-3)
+def by_stacked_name(unit):
+    return {v.path.removeprefix("unit/").replace("/", "_"): v for v in unit.weights}
 
 
 def separate_units(stack, **arguments):
     """Residual units that stand for themselves, each with its row of the stack's weights."""
     rows = {v.name: numpy(v) for v in stack.weights}
-    units = [ResidualUnit(WIDTH, name="unit", **arguments) for _ in range(stack.count)]
+    units = [ResidualUnit(WIDTH, name="unit", dtype="float64", **arguments) for _ in range(stack.count)]
     for i, unit in enumerate(units):
         unit.build((None, None, None, WIDTH))
-        for variable in unit.weights:
-            variable.assign(rows[variable.path.removeprefix("unit/").replace("/", "_")][i])
+        for name, variable in by_stacked_name(unit).items():
+            variable.assign(rows[name][i])
     return units
 
 
-def separate_results(units, names, training):
-    """What `results` gives, from units of their own; `names` are those of the stacked weights, in order."""
-    x = normal(4, 6, 6, WIDTH)
-    paths = [{v.path.removeprefix("unit/").replace("/", "_"): v for v in unit.weights} for unit in units]
-    trainable = [name for name in names if paths[0][name].trainable]
-    sources = [[unit[name].value for unit in paths] for name in trainable]
+def separate_results(units, stack, training):
+    """What `results` gives, from units of their own."""
+    x = normal(4, 6, 6, WIDTH, dtype="float64")
+    own = [by_stacked_name(unit) for unit in units]
+    rows = [[weights[v.name] for weights in own] for v in stack.trainable_weights]
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = x
         for unit in units:
             y = unit(y, training=training)
-        loss = tf.reduce_sum(y * normal(*y.shape[1:], seed=9))
-    gradients = tape.gradient(loss, [x, *sources])
-    statistics = [[unit[name] for unit in paths] for name in names if name not in trainable]
-    return [y, gradients[0], *(np.stack([*map(numpy, rows)]) for rows in gradients[1:] + statistics)]
+        loss = tf.reduce_sum(y * normal(*y.shape[1:], seed=9, dtype="float64"))
+    x_gradient, *gradients = tape.gradient(loss, [x, *([v.value for v in row] for row in rows)])
+    statistics = [[weights[v.name] for weights in own] for v in stack.non_trainable_weights]
+    return [y, x_gradient, *(np.stack([*map(numpy, row)]) for row in gradients + statistics)]
+
+
+def check_against_separate_units(training, graph=False, **unit):
+    """Dropout is compared where it drops nothing; its masks are looked at in test_stacks.py."""
+    if unit["shortcut"] == "dropout":
+        unit["shortcut_options"] = {"rate": 0 if training else 0.5}
+    stack = new_stack(unit, LOOP, "float64")
+    expected = separate_results(separate_units(stack, **unit), stack, training)
+    assert_close(results(unit, LOOP, "float64", training, graph), expected, 1e-11, 1.0)
 
 
 @pytest.mark.parametrize("branch", BRANCH_NAMES)
 @every_design
 @every_shortcut
 def test_equals_units_that_stand_for_themselves(design, shortcut, branch):
-    """Dropout keeps everything here in training; its masks are looked at in test_stacks.py."""
-    for training in (True, False):
-        unit = {"design": design, "shortcut": shortcut, "branch": branch}
-        if shortcut == "dropout":
-            unit["shortcut_options"] = {"rate": 0 if training else 0.5}
-        stack = new_stack(unit, LOOP)
-        expected = separate_results(separate_units(stack, **unit), [v.name for v in stack.weights], training)
-        assert_close(results(unit, LOOP, training=training, graph=False), expected, 2e-5)
+    check_against_separate_units(True, design=design, shortcut=shortcut, branch=branch)
+
+
+@every_design
+@every_shortcut
+def test_equals_units_that_stand_for_themselves_at_inference(design, shortcut):
+    check_against_separate_units(False, design=design, shortcut=shortcut)
 
 
 @every_shortcut
 def test_the_loop_equals_units_that_stand_for_themselves(shortcut):
-    unit = {"shortcut": shortcut, "branch": "bottleneck"}
-    if shortcut == "dropout":
-        unit["shortcut_options"] = {"rate": 0}
-    stack = new_stack(unit, LOOP)
-    expected = separate_results(separate_units(stack, **unit), [v.name for v in stack.weights], True)
-    assert_close(results(unit, LOOP), expected, 2e-5)
+    check_against_separate_units(True, graph=True, shortcut=shortcut, branch="bottleneck")
 
 
-@every_shortcut
-def test_under_xla(shortcut):
+@pytest.mark.parametrize(
+    "shortcut", [pytest.param(s, marks=pytest.mark.slow if s != "identity" else ()) for s in SHORTCUT_NAMES]
+)
+@pytest.mark.parametrize("form", [UNROLLED, LOOP], ids=str)
+def test_under_xla(shortcut, form):
     """XLA draws other random numbers: dropout is compared where it drops nothing."""
     unit = {"shortcut": shortcut, "shortcut_options": {"rate": 0} if shortcut == "dropout" else None}
-    for form in (UNROLLED, LOOP):
-        stack = new_stack(unit, form)
-        step = tf.function(gradient_step(stack, True), jit_compile=True)
-        actual = [*step(normal(4, 6, 6, WIDTH)), *stack.non_trainable_weights]
-        assert_close(actual, results(unit, form), 1e-4)
+    stack = new_stack(unit, form)
+    step = tf.function(gradient_step(stack, True), jit_compile=True)
+    actual = [*step(normal(4, 6, 6, WIDTH)), *stack.non_trainable_weights]
+    assert_close(actual, results(unit, form), 1e-4)
 
 
 @pytest.mark.parametrize("form", [LOOP, REMAT_LOOP, UNROLLED], ids=str)
