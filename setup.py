@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "keras_preresnet/__init__.py").read_text(), re.MULTILINE)[1]
 
 # The floors are the oldest releases that the test suite has run on.
-LIBRARY = ["tensorflow>=2.21", "keras>=3.15"]
+LIBRARY = ["tensorflow>=2.21", "keras>=3.15", "h5py>=3.11"]
 TRAIN = [
     "absl-py>=2.1",
     "tensorflow-datasets>=4.9.10",

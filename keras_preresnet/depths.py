@@ -1,6 +1,6 @@
 """Which depths there are, and how many units they have in each stage."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from keras_preresnet.units import BRANCHES
 from keras_preresnet.validation import require_choice, require_positive_integer
@@ -29,13 +29,20 @@ def units_per_stage(
     if (depth is None) == (units is None):
         raise ValueError(f"depth={depth} and units={units} are refused: exactly one of the two is needed.")
     if units is not None:
-        for count in units:
-            require_positive_integer("units", count)
-        return branch or "basic", tuple(units)
+        return branch or "basic", _checked(units)
     require_positive_integer("depth", depth)
     if family == "imagenet":
         return _imagenet_units(depth, branch)
     return branch or "basic", _cifar_units(depth, branch or "basic")
+
+
+def _checked(units):
+    counts = tuple(units) if isinstance(units, Iterable) else ()
+    if not counts:
+        raise ValueError(f"units={units} is refused: the number of units in each stage is needed, like (3, 4, 6, 3).")
+    for count in counts:
+        require_positive_integer("units", count)
+    return tuple(map(int, counts))
 
 
 def _cifar_units(depth, branch):
@@ -59,4 +66,9 @@ def _imagenet_units(depth, branch):
             f"depth={depth} is no ImageNet net; there are {known}; the nearest are {nearest[0]} and {nearest[1]}."
         )
     own, units = IMAGENET_UNITS[depth]
-    return branch or own, units
+    if branch not in (None, own):
+        raise ValueError(
+            f"branch={branch!r} is refused: the ImageNet net of depth={depth} is one of {own} units; "
+            f"for another branch give units={units} instead of the depth."
+        )
+    return own, units

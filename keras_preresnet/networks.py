@@ -9,8 +9,9 @@ there are any), `stage2_unit1`, ...; `head_activation` (pre-activation designs),
 `predictions`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import keras
@@ -21,6 +22,7 @@ from keras_preresnet.initializers import classifier_initializer, kernel_initiali
 from keras_preresnet.stacks import UnitStack
 from keras_preresnet.units import BRANCHES, ResidualUnit
 from keras_preresnet.validation import require_choice, require_positive_integer
+from keras_preresnet.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,11 @@ def ResidualNetwork(  # noqa: N802 - a factory named like those of keras.applica
         "dtype": dtype,
     }
     images = keras.Input(_input_shape(input_shape, row), name="images")
-    x = _stem(images, family, stem_width or row.stem_width, dtype)
+    x = _stem(images, family, row.stem_width if stem_width is None else stem_width, dtype)
     for stage, (count, width) in enumerate(zip(units, widths, strict=True), start=1):
         x = _stage(x, stage, count, {**unit, "filters": width}, unroll, remat)
-    x = _head(x, design, include_top, pooling, classes or row.classes, classifier_activation, dtype)
+    classes = row.classes if classes is None else classes
+    x = _head(x, design, include_top, pooling, classes, classifier_activation, dtype)
     model = keras.Model(images, x, name=name or "residual_network")
     if weights is not None:
         load_weights(model, weights)
@@ -133,11 +136,14 @@ def _input_shape(shape, family):
             "keras_preresnet works on channels_last images; Keras is set to "
             f"{keras.config.image_data_format()!r}: call keras.config.set_image_data_format('channels_last')."
         )
-    shape = family.input_shape if shape is None else tuple(shape)
-    sides_fit = len(shape) == 3 and all(side is None or side >= 1 for side in shape[:2])
-    if not sides_fit or not shape[2]:
+    if shape is None:
+        return family.input_shape
+    sides = tuple(shape) if isinstance(shape, Iterable) else ()
+    known = [side for side in sides if side is not None]
+    whole = all(isinstance(side, Integral) and side >= 1 for side in known)
+    if len(sides) != 3 or sides[2] is None or not whole:
         raise ValueError(f"input_shape={shape} is refused: (height, width, channels) is needed, the sides may be None.")
-    return shape
+    return sides
 
 
 def _stage_widths(family, branch, widths, stages):
@@ -193,21 +199,10 @@ def _head(x, design, include_top, pooling, classes, classifier_activation, dtype
     if include_top:
         require_positive_integer("classes", classes)
         x = keras.layers.Dense(
-            classes,
+            int(classes),
             activation=classifier_activation,
             kernel_initializer=classifier_initializer(),
             name="predictions",
             dtype=wide,
         )(x)
     return x
-
-
-def load_weights(model: keras.Model, path: str | Path) -> None:
-    """Loads a `.weights.h5` file into the model.
-
-    Raises:
-        ValueError: if there is no such file, or it was saved from another net.
-    """
-    if not str(path).endswith(".weights.h5") or not Path(path).is_file():
-        raise ValueError(f"weights={str(path)!r} is refused: None or the path of a .weights.h5 file is needed.")
-    model.load_weights(path)

@@ -15,9 +15,9 @@ def require_choice(argument: str, value: object, allowed: Iterable[str]) -> None
     """Raises ValueError unless `value` is one of the `allowed` names of `argument`."""
     allowed = list(allowed)
     if value not in allowed:
-        hits = near(str(value), allowed)
+        hits = near(str(value), [name for name in allowed if name is not None])
         hint = f" Did you mean {' or '.join(map(repr, hits))}?" if hits else ""
-        raise ValueError(f"{argument}={value!r} is unknown; allowed: {', '.join(allowed)}.{hint}")
+        raise ValueError(f"{argument}={value!r} is unknown; allowed: {', '.join(map(str, allowed))}.{hint}")
 
 
 def require_positive_integer(argument: str, value: object) -> None:

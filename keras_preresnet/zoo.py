@@ -104,7 +104,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in _MODELS if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
 
 
-def create_model(name: str, **overrides) -> keras.Model:
+def create_model(name: str, /, **overrides) -> keras.Model:
     """Builds a net by its name, for example `create_model("PreResNet110", shortcut="dropout")`; case is ignored.
 
     Raises:

@@ -1,11 +1,18 @@
 """What every test starts from."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import pytest
+import tensorflow as tf
+
+gc.freeze()  # The half million objects of TensorFlow need not be looked through again and again.
+if "PYTEST_XDIST_WORKER" in os.environ:  # The workers share the cores: one thread each.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 @pytest.fixture(autouse=True)

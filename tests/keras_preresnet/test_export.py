@@ -24,7 +24,8 @@ images = np.load(sys.argv[2])
 answers = model.signatures["serving_default"](images=tf.constant(images))
 one = model.signatures["predict"](images=tf.constant(images[:1]))
 assert not any(name.startswith(("keras.", "keras_preresnet.")) for name in sys.modules)
-np.savez(sys.argv[3], one=one["probabilities"], **{name: np.array(value.numpy().tolist()) for name, value in answers.items()})
+texts = {name: np.array(value.numpy().tolist()) for name, value in answers.items()}
+np.savez(sys.argv[3], one=one["probabilities"], **texts)
 """
 
 

@@ -8,6 +8,14 @@ from library_helpers import DESIGN_NAMES, SHORTCUT_NAMES, assert_close, graph_of
 
 from keras_preresnet import ResidualNetwork, ResidualUnit, UnitStack
 
+# The weights of a post-activation design with convolutions on its shortcuts are those of the others and more.
+every_kind_of_weights = pytest.mark.parametrize(
+    ("design", "shortcut"),
+    [
+        *(("full_preactivation", shortcut) for shortcut in SHORTCUT_NAMES),
+        *((design, "convolution") for design in DESIGN_NAMES[:-1]),
+    ],
+)
 LABELS = np.arange(16) % 3
 
 
@@ -62,8 +70,7 @@ def test_the_summary_names_every_layer_once(monkeypatch):
     assert f"Total params: {looped().count_params():,} " in "\n".join(nested)
 
 
-@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
-@pytest.mark.parametrize("design", DESIGN_NAMES)
+@every_kind_of_weights
 def test_a_clone_is_the_same_net_with_weights_of_its_own(design, shortcut):
     model = looped(design=design, shortcut=shortcut, remat=True)
     clone = keras.models.clone_model(model)
@@ -166,8 +173,7 @@ def test_export_answers_as_the_model(design, unroll, tmp_path):
         assert_close(loaded.serve(x), model(x))
 
 
-@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
-@pytest.mark.parametrize("design", DESIGN_NAMES)
+@every_kind_of_weights
 def test_a_tensorflow_checkpoint_holds_every_weight(design, shortcut, tmp_path):
     """`assert_existing_objects_matched` passes when half of them are missing: every value is compared.
 

@@ -162,15 +162,24 @@ def test_any_image_size_gives_the_same_kind_of_answer():
         assert_close(run(normal(*shape)), model(normal(*shape)))
 
 
-@pytest.mark.parametrize("branch", BRANCH_NAMES)
-@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
-@pytest.mark.parametrize("design", DESIGN_NAMES)
-def test_every_design_shortcut_and_branch_makes_a_net(design, shortcut, branch):
-    model = tiny(design=design, shortcut=shortcut, branch=branch)
-    y = numpy(model(normal(4, 8, 8, 3), training=True))
+def check_answers(**options):
+    y = numpy(tiny(**options)(normal(4, 8, 8, 3), training=True))
     assert y.shape == (4, 5)
     assert np.isfinite(y).all()
     assert np.ptp(y, axis=0).min() > 0
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
+@pytest.mark.parametrize("design", DESIGN_NAMES)
+def test_every_design_and_shortcut_makes_a_net(design, shortcut):
+    check_answers(design=design, shortcut=shortcut)
+
+
+@pytest.mark.parametrize("branch", BRANCH_NAMES)
+@pytest.mark.parametrize("widening", ["projection", "zero_padding"])
+@pytest.mark.parametrize("family", ["cifar", "imagenet"])
+def test_every_branch_widening_and_family_makes_a_net(branch, widening, family):
+    check_answers(branch=branch, widening=widening, family=family, input_shape=(None, None, 3))
 
 
 def test_the_classifier_starts_uniform_within_one_over_the_root_of_its_fan():

@@ -106,10 +106,8 @@ def test_the_shape_is_what_it_says(branch, strides, stride_place, widening, shor
     assert unit.compute_output_shape((None, None, None, 4)) == (None, None, None, 8)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64"])
-@pytest.mark.parametrize("design", DESIGN_NAMES)
-@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
-def test_any_policy_computes_in_its_dtype(policy, design, shortcut):
+def check_policy(policy, design, shortcut):
+    """Computes in the policy's dtype what the same unit computes in float32."""
     unit = ResidualUnit(8, 2, design=design, shortcut=shortcut, dtype=policy)
     unit.build((None, 6, 6, 4))
     randomize(unit)
@@ -121,6 +119,20 @@ def test_any_policy_computes_in_its_dtype(policy, design, shortcut):
     assert y.dtype.name == policy.removeprefix("mixed_")
     assert_close(y, wide(x, training=False), {"bfloat16": 0.03, "float16": 0.004, "float64": 1e-5}[y.dtype.name])
     assert unit(x, training=True).dtype.name == y.dtype.name
+
+
+@pytest.mark.parametrize("design", DESIGN_NAMES)
+@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
+def test_every_unit_under_mixed_policies(design, shortcut):
+    for policy in ("mixed_bfloat16", "mixed_float16"):
+        check_policy(policy, design, shortcut)
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
+def test_every_shortcut_under_pure_policies(policy, shortcut):
+    for design in ("original", "full_preactivation"):
+        check_policy(policy, design, shortcut)
 
 
 def test_the_policy_of_keras_is_taken():

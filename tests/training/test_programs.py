@@ -101,7 +101,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--model=PreResNet21",), "model='PreResNet21' is unknown; the nearest are PreResNet20, PreResNet18, PreResNet32"),
+        (("--model=PreResNet21",), "'PreResNet21' is unknown; the nearest are PreResNet20, PreResNet18, PreResNet32"),
         (("--model=ViT",), "model='ViT' is unknown; the nearest are"),
         (("--data=digit",), "--data=digit is unknown to TFDS; the nearest are digits"),
         (("--classes=7",), "--classes=7 does not match the data: digits has 10 classes"),
