@@ -13,7 +13,6 @@ from library_helpers import (
     DESIGN_NAMES,
     SHORTCUT_NAMES,
     assert_close,
-    assert_one_line,
     normal,
     numpy,
     randomize,
@@ -133,48 +132,3 @@ def test_a_frozen_unit_and_stack_are_frozen_when_loaded(tmp_path):
         name for name in before if name.startswith(frozen)
     }
     assert len(again.trainable_weights) == len(model.trainable_weights)
-
-
-OTHERS = {
-    "more units": {"units": (6, 3)},
-    "fewer units": {"units": (5, 2)},
-    "another width": {"widths": (4, 12)},
-    "another design": {"design": "relu_only_preactivation"},
-    "original units": {"design": "original"},
-    "another branch": {"branch": "one_layer"},
-    "a projection": {"widening": "projection"},
-    "another shortcut": {"shortcut": "convolution"},
-    "other classes": {"classes": 5},
-    "other channels": {"input_shape": (8, 8, 1)},
-    "a third stage": {"units": (6, 2, 1), "widths": (4, 8, 8)},
-    "no second stack": {"units": (6, 1)},
-    "no stacks": {"units": (1, 1)},
-    "no second stage": {"units": (6,), "widths": (4,)},
-}
-
-
-@pytest.mark.filterwarnings("ignore:Skipping nested container")
-@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
-def test_weights_of_another_net_are_refused(options, tmp_path):
-    tiny().save_weights(tmp_path / "net.weights.h5")
-    with pytest.raises(ValueError, match=r"net\.weights\.h5") as error:
-        tiny(**options, weights=tmp_path / "net.weights.h5")
-    assert_one_line(error)
-
-
-def test_stacks_at_other_places_do_not_take_each_others_weights(tmp_path):
-    """One stack each, of the same shapes: Keras would match them by their order."""
-    arguments = {"widths": (4, 4), "stem_width": 4, "input_shape": (8, 8, 3)}
-    ResidualNetwork(units=(6, 1), **arguments).save_weights(tmp_path / "net.weights.h5")
-    with pytest.raises(ValueError, match=r"net\.weights\.h5"):
-        ResidualNetwork(units=(1, 6), **arguments, weights=tmp_path / "net.weights.h5")
-
-
-@pytest.mark.parametrize("content", [b"", b"no weights", None])
-def test_a_damaged_file_is_refused_in_one_line(content, tmp_path):
-    file = tmp_path / "net.weights.h5"
-    tiny().save_weights(file)
-    file.write_bytes(file.read_bytes()[:1000] if content is None else content)
-    with pytest.raises(ValueError, match=r"net\.weights\.h5") as error:
-        tiny(weights=file)
-    assert_one_line(error)

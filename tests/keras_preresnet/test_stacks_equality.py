@@ -62,10 +62,32 @@ def results(unit, form, policy="float32", training=True, graph=True):
 @every_design
 @every_shortcut
 def test_in_training(design, shortcut):
+    """Eager, the units run one by one."""
+    unit = {"design": design, "shortcut": shortcut}
+    assert_close(results(unit, LOOP), results(unit, {}, **EAGER), **FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("design", "shortcut"),
+    [
+        *(("full_preactivation", shortcut) for shortcut in SHORTCUT_NAMES),
+        *((design, "exclusive_gating") for design in DESIGN_NAMES[:-1]),
+    ],
+)
+def test_rematerialised_in_training(design, shortcut):
+    unit = {"design": design, "shortcut": shortcut}
+    assert_close(results(unit, REMAT_LOOP), results(unit, {}, **EAGER), **FLOAT32)
+
+
+@pytest.mark.slow
+@every_design
+@every_shortcut
+def test_every_unit_in_every_form(design, shortcut):
     unit = {"design": design, "shortcut": shortcut}
     expected = results(unit, {}, **EAGER)
-    for form in (LOOP, REMAT_LOOP):
+    for form in (UNROLLED, LOOP, REMAT_UNROLLED, REMAT_LOOP):
         assert_close(results(unit, form), expected, **FLOAT32)
+        assert_close(results(unit, form, training=False), results(unit, {}, training=False, **EAGER), **FLOAT32)
 
 
 @every_design
