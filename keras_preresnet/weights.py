@@ -34,7 +34,8 @@ def _layout(path):
     found = {}
 
     def visit(name, entry):
-        if isinstance(entry, h5py.Dataset):
+        # A net that was trained by `Model.fit` has saved its optimizer beside its layers.
+        if isinstance(entry, h5py.Dataset) and name.startswith("layers/"):
             layer, *rest = name.removeprefix("layers/").split("/")
             group = entry.file.get(f"layers/{layer}/vars")
             layer = layer if group is None else group.attrs.get("name", layer)
