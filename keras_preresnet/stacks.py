@@ -18,7 +18,9 @@ class _Template:
     """
 
     def __init__(self, unit: ResidualUnit):
-        self.unit = unit
+        # A copy, so that one unit may serve several stacks. Whether the weights are trained is the stack's to say: a
+        # frozen template would call its kernels statistics.
+        self.unit = ResidualUnit.from_config({**unit.get_config(), "trainable": True})
 
     def build(self, input_shape):
         self.unit.build(input_shape)
@@ -48,7 +50,8 @@ class UnitStack(keras.layers.Layer):
     declares `supports_jit = False`, so that `Model.fit` does not choose XLA by itself.
 
     Args:
-        unit: A `ResidualUnit` of stride 1, not yet built. It is the template: it lends its code and its dtype policy.
+        unit: A `ResidualUnit` of stride 1, not yet built. A copy of it is the template, which lends its code and its
+            dtype policy; the stack is frozen if the unit is.
         count: How many units, at least 1.
         unroll: Whether the units are laid out in the graph one by one (True, for export) or run as a loop (False).
             Default: only as few units as cost more in a loop than in a graph are laid out. In eager mode, which has
@@ -56,14 +59,19 @@ class UnitStack(keras.layers.Layer):
         remat: Whether each unit is computed a second time in the backward pass instead of being kept in memory.
 
     Raises:
-        ValueError: if `unit` is no unbuilt `ResidualUnit`, or strides or widens.
+        ValueError: if `unit` is no unbuilt `ResidualUnit`, or strides or widens, or has another dtype than is given.
     """
 
     def __init__(self, unit: ResidualUnit, count: int, unroll: bool | None = None, remat: bool = False, **kwargs):
         if not isinstance(unit, ResidualUnit) or unit.built:
             raise ValueError(f"unit={unit!r} is refused: a keras_preresnet.ResidualUnit not yet built is needed.")
         require_positive_integer("count", count)
-        super().__init__(**{**kwargs, "dtype": unit.dtype_policy})
+        policy = keras.dtype_policies.get(kwargs.pop("dtype", unit.dtype_policy))
+        if policy.name != unit.dtype_policy.name:
+            raise ValueError(
+                f"dtype={policy.name!r} is refused: a stack has that of its unit, {unit.dtype_policy.name}."
+            )
+        super().__init__(**{"trainable": unit.trainable, **kwargs, "dtype": policy})
         self._template = _Template(unit)
         self.count = int(count)
         self.unroll = unroll
@@ -104,8 +112,7 @@ class UnitStack(keras.layers.Layer):
         return draw
 
     def call(self, inputs, training=None):
-        unit = self._template.unit
-        unit.trainable = self.trainable  # Keras does not see the template, so it hands nothing on.
+        self._template.unit.trainable = self.trainable  # Keras does not see the template, so it hands nothing on.
         weights = [tf.convert_to_tensor(getattr(self, name)) for name in self._template.weights]
         unrolled = self.count <= FEW_UNITS if self.unroll is None else self.unroll
         run = self._run_unrolled if unrolled or tf.executing_eagerly() else self._run_loop
@@ -163,6 +170,7 @@ class UnitStack(keras.layers.Layer):
     def get_config(self):
         unit = keras.saving.serialize_keras_object(self._template.unit)
         unit.pop("build_config", None)  # A new stack builds its template itself.
+        unit["config"]["trainable"] = True  # The stack's own config says whether it is frozen.
         return {
             **super().get_config(),
             "unit": unit,
