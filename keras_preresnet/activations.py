@@ -59,14 +59,16 @@ class FusedBatchNormalization(keras.layers.Layer):
     Args:
         relu: Whether ReLU follows the normalization.
         momentum: Share of the old moving statistics that stays at each training step, in [0, 1].
-        epsilon: Added to the variance.
+        epsilon: Added to the variance, above 0.
 
     Raises:
-        ValueError: if the input is not of rank 4 or its number of channels is unknown.
+        ValueError: if the input is not of rank 4, its number of channels is unknown, or a setting is out of range.
     """
 
     def __init__(self, relu: bool = True, momentum: float = MOMENTUM, epsilon: float = EPSILON, **kwargs):
         super().__init__(**kwargs)
+        if not 0 <= momentum <= 1 or not epsilon > 0:
+            raise ValueError(f"{momentum=} and {epsilon=} are refused: momentum in [0, 1] and epsilon > 0 are needed.")
         self.relu = relu
         self.momentum = momentum
         self.epsilon = epsilon

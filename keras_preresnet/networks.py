@@ -19,6 +19,7 @@ import keras
 from keras_preresnet.activations import DESIGNS, activation_layer
 from keras_preresnet.depths import units_per_stage
 from keras_preresnet.initializers import classifier_initializer, kernel_initializer
+from keras_preresnet.shortcuts import require_shortcut
 from keras_preresnet.stacks import UnitStack
 from keras_preresnet.units import BRANCHES, ResidualUnit
 from keras_preresnet.validation import require_choice, require_positive_integer
@@ -72,7 +73,8 @@ def ResidualNetwork(  # noqa: N802 - a factory named like those of keras.applica
 
     Input: `(batch, height, width, channels)`, channels last, preprocessed as in training. Output: logits
     `(batch, classes)` in float32 whatever the policy (float64 under a float64 policy); with `include_top=False` the
-    activated last feature, `(batch, h, w, width)`, or with `pooling` its `(batch, width)` in float32.
+    activated last feature, `(batch, h, w, width)` in the policy's compute dtype, or with `pooling` `(batch, width)` in
+    float32.
 
     Args:
         depth: Layers, as the paper counts them. Either `depth` or `units` is given.
@@ -109,13 +111,15 @@ def ResidualNetwork(  # noqa: N802 - a factory named like those of keras.applica
     row = FAMILIES[family]
     branch, units = units_per_stage(family, depth, units, branch)
     widths = _stage_widths(row, branch, widths, len(units))
+    default_widening = "zero_padding" if row.zero_pads and branch != "bottleneck" else "projection"
+    require_shortcut(shortcut, shortcut_options)
     unit = {
         "branch": branch,
         "design": design,
         "shortcut": shortcut,
         "shortcut_options": shortcut_options,
-        "widening": widening or ("zero_padding" if row.zero_pads and branch != "bottleneck" else "projection"),
-        "stride_place": stride_place or row.stride_place,
+        "widening": default_widening if widening is None else widening,
+        "stride_place": row.stride_place if stride_place is None else stride_place,
         "dtype": dtype,
     }
     images = keras.Input(_input_shape(input_shape, row), name="images")
@@ -150,8 +154,8 @@ def _stage_widths(family, branch, widths, stages):
     if widths is None:
         factor = max(divisor for divisor, _ in BRANCHES[branch])
         return [family.widths[0] * factor * 2**stage for stage in range(stages)]
-    if len(widths) != stages:
-        raise ValueError(f"widths={tuple(widths)} is refused: the net has {stages} stages.")
+    if not isinstance(widths, Iterable) or len(list(widths)) != stages:
+        raise ValueError(f"widths={widths} is refused: one width for each of the {stages} stages is needed.")
     return list(widths)
 
 
@@ -181,11 +185,20 @@ def _stem(x, family, width, dtype):
 def _stage(x, stage, count, unit, unroll, remat):
     """The net's first unit reads what the stem has activated, and skips its own pre-activation."""
     strides = 1 if stage == 1 else 2
+    unit, alike = _seeded(unit, 2 * stage), _seeded(unit, 2 * stage + 1)
     x = ResidualUnit(**unit, strides=strides, preactivate=stage > 1, name=f"stage{stage}_unit1")(x)
     if count > 1:
-        stack = UnitStack(ResidualUnit(**unit, name="unit"), count - 1, unroll, remat, name=f"stage{stage}_units")
+        stack = UnitStack(ResidualUnit(**alike, name="unit"), count - 1, unroll, remat, name=f"stage{stage}_units")
         x = stack(x)
     return x
+
+
+def _seeded(unit, index):
+    """A seed that was given would be the same in every stage, and drop alike there: each layer has one of its own."""
+    options = unit["shortcut_options"] or {}
+    if options.get("seed") is None:
+        return unit
+    return {**unit, "shortcut_options": {**options, "seed": int(options["seed"]) + index}}
 
 
 def _head(x, design, include_top, pooling, classes, classifier_activation, dtype):

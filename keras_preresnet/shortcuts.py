@@ -8,6 +8,10 @@ How gates and scaling meet a widening unit is in neither text nor code of the au
 widened first, and the gate has the width and stride of the output.
 """
 
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+
 import keras
 import tensorflow as tf
 
@@ -54,7 +58,8 @@ class ZeroPadding(_ShortcutPart):
 class Projection(_ShortcutPart):
     """Option B: 1x1 convolution with the stride; BN after it in post-activation designs.
 
-    The paper is silent on that BN for BN-after-addition and ReLU-before-addition; here both follow `original`.
+    The paper is silent on that BN for BN-after-addition and ReLU-before-addition: here both follow `original`. That
+    ReLU-only pre-activation has none, as full pre-activation in [FB], is this project's choice too.
     """
 
     def build(self, input_shape):
@@ -166,8 +171,6 @@ class DropoutShortcut(_ShortcutPart):
 
     def __init__(self, *args, rate: float = 0.5, seed: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate={rate!r} is refused: a dropout rate in [0, 1) is needed.")
         self.rate = float(rate)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -190,10 +193,18 @@ SHORTCUTS = {
 }
 
 
-def require_shortcut(shortcut: str, options: dict) -> None:
+def require_shortcut(shortcut: str, options: dict | None) -> None:
     """Raises ValueError for an unknown shortcut, or options that it does not take."""
     require_choice("shortcut", shortcut, SHORTCUTS)
-    unknown = set(options) - set(SHORTCUTS[shortcut].options)
-    if unknown:
-        allowed = ", ".join(SHORTCUTS[shortcut].options) or "none"
-        raise ValueError(f"shortcut_options of {shortcut!r} got {sorted(unknown)}; allowed: {allowed}.")
+    allowed = ", ".join(SHORTCUTS[shortcut].options) or "none"
+    if not isinstance(options or {}, Mapping):
+        raise ValueError(f"shortcut_options={options!r} is refused: a dict is needed; {shortcut!r} takes {allowed}.")
+    for name, value in (options or {}).items():
+        if name not in SHORTCUTS[shortcut].options:
+            raise ValueError(f"shortcut_options of {shortcut!r} got {name!r}; allowed: {allowed}.")
+        if name == "seed" and not (value is None or isinstance(value, Integral)):
+            raise ValueError(f"seed={value!r} is refused: a whole number or None is needed.")
+        if name != "seed" and not (isinstance(value, Real) and math.isfinite(value)):
+            raise ValueError(f"{name}={value!r} is refused: a finite number is needed.")
+        if name == "rate" and not 0 <= value < 1:
+            raise ValueError(f"rate={value!r} is refused: a dropout rate in [0, 1) is needed.")

@@ -73,7 +73,7 @@ class ResidualUnit(keras.layers.Layer):
         require_choice("design", design, DESIGNS)
         require_choice("widening", widening, WIDENINGS)
         require_choice("stride_place", stride_place, STRIDE_PLACES)
-        require_shortcut(shortcut, shortcut_options or {})
+        require_shortcut(shortcut, shortcut_options)
         divisor = max(divisor for divisor, _ in BRANCHES[branch])
         if filters % divisor:
             raise ValueError(f"filters={filters} is refused: a {branch} unit needs a multiple of {divisor}.")

@@ -110,10 +110,19 @@ def create_model(name: str, /, **overrides) -> keras.Model:
     Raises:
         ValueError: listing the nearest names, for a name that is none.
     """
+    return _MODELS[canonical_name(name)](**overrides)
+
+
+def canonical_name(name: str) -> str:
+    """Returns the name as `list_models` spells it.
+
+    Raises:
+        ValueError: listing the nearest names, for a name that is none.
+    """
     spelling = {known.lower(): known for known in _MODELS}
     if str(name).lower() not in spelling:
         raise ValueError(f"model={name!r} is unknown; the nearest are {', '.join(_nearest(str(name)))}.")
-    return _MODELS[spelling[name.lower()]](**overrides)
+    return spelling[name.lower()]
 
 
 def _nearest(name):

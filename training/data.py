@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,25 @@ class ImageData:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
 
-    @property
+    @cached_property
     def preprocessing(self) -> Preprocessing:
         """The authors' constants for CIFAR; else the mean and deviation of each channel of the training images."""
         if self.name in KNOWN_PREPROCESSING:
             return KNOWN_PREPROCESSING[self.name]
-        axes = (0, 1, 2)
-        mean, deviation = self.train_images.mean(axes), self.train_images.std(axes)
+        values = np.arange(256)
+        shares = self._histogram() / self.train_images[..., 0].size  # (channels, 256)
+        mean = shares @ values
+        deviation = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
         return Preprocessing(tuple(mean.tolist()), tuple(np.maximum(deviation, 1.0).tolist()))
+
+    def _histogram(self):
+        """Counts of each value in each channel; numpy.std would make eight times the memory of the images."""
+        channels = self.train_images.shape[-1]
+        counts = np.zeros((channels, 256), np.int64)
+        for start in range(0, len(self.train_images), 1000):
+            part = self.train_images[start : start + 1000].reshape(-1, channels)
+            counts += [np.bincount(part[:, channel], minlength=256) for channel in range(channels)]
+        return counts
 
     def description(self) -> dict:
         """Returns the name, version, size and checksum of the set: what a run says about its data."""
@@ -143,7 +155,7 @@ def _prepare(builder):
     try:
         builder.download_and_prepare()
     except Exception as error:  # Whatever the network, the server or the disk may raise.
-        root = Path(builder.data_dir).parents[1]
+        root = Path(builder.data_dir).parents[2 if builder.builder_config else 1]  # name/config/version
         _remove_empty_folders([root / builder.name, root / "downloads"])
         raise UserError(
             f"{builder.name} {builder.version} is not on disk and could not be downloaded ({type(error).__name__}). "
@@ -171,7 +183,7 @@ def _reader(builder, image_key, label_key, image_size) -> Callable[[str], tuple[
 
     def resized(example):
         image = example[image_key]
-        if image_size is not None:
+        if size != shape[:2]:
             image = tf.image.resize(image, size, antialias=True)
             image = tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
         return image, example[label_key]
@@ -182,6 +194,8 @@ def _reader(builder, image_key, label_key, image_size) -> Callable[[str], tuple[
         except (KeyError, ValueError) as error:
             known = ", ".join(builder.info.splits)
             raise UserError(f"{builder.name} has no split {split!r}; it has {known}.") from error
+        if count == 0:
+            raise UserError(f"{split!r} of {builder.name} holds no image.")
         if count * size[0] * size[1] * (shape[2] or 3) > MEMORY_LIMIT:
             raise UserError(f"{split!r} of {builder.name} does not fit into memory: {count} images of {size}.")
         dataset = builder.as_dataset(split=split, shuffle_files=False).map(resized, tf.data.AUTOTUNE).batch(1000)

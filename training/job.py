@@ -4,18 +4,19 @@ import dataclasses
 import os
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from keras_preresnet.export import export_saved_model, float32_copy
-from keras_preresnet.zoo import create_model
+from keras_preresnet.zoo import canonical_name, create_model
 from training.data import ImageData, load_data
 from training.environment import describe_environment
 from training.errors import UserError, user_errors
 from training.loop import Intervals, train
 from training.recipes import Recipe, resolve
-from training.runs import RunFolder
+from training.runs import RunFolder, require_writable
 from training.step import TrainingStep, make_optimizer
 
 SHORTEST_INTERVAL = 100  # Steps between two evaluations where an epoch has fewer.
@@ -47,6 +48,7 @@ class Job:
 
     @property
     def name(self) -> str:
+        """Of the run and of its SavedModel, where the user gives none."""
         return f"{self.model.lower()}_{self.data.replace(':', '_').replace('/', '_')}"
 
 
@@ -64,6 +66,8 @@ def run(job: Job) -> None:
     per_epoch = max(-(-len(data.train_images) // recipe.batch_size), SHORTEST_INTERVAL)
     intervals = Intervals(job.steps_per_evaluation or per_epoch, job.steps_per_checkpoint)
     record = _record(job, data, recipe_name, recipe, intervals, model)
+    saved_models = Path(job.saved_model_dir or f"saved_models/{job.name}")
+    require_writable(saved_models, "saved_model_dir")
     with closing(RunFolder(job.run_dir or f"runs/{job.name}")) as folder:
         if folder.open(record):
             print(f"{folder.path} is finished: test error {folder.record['result']['test_error']:.2f} %.")
@@ -72,7 +76,6 @@ def run(job: Job) -> None:
         step = TrainingStep(model, make_optimizer(recipe, job.precision), _uses_xla(job.jit_compile))
         score = train(step, data, recipe, job.seed, folder, intervals)
         _save_model(model, folder.path / "model.keras")
-        saved_models = job.saved_model_dir or f"saved_models/{job.name}"
         exported = export_saved_model(model, saved_models, data.preprocessing, data.class_names)
         folder.finish({**dataclasses.asdict(score), "test_error": score.error})
         print(f"test accuracy {100 - score.error:.2f} % ({score.images - score.wrong} of {score.images} test images)")
@@ -104,7 +107,7 @@ def _record(job: Job, data: ImageData, recipe_name: str, recipe: Recipe, interva
         "train_split": job.train_split,
         "test_split": job.test_split,
         "image_size": job.image_size,
-        "model": job.model,
+        "model": canonical_name(job.model),
         "model_options": job.model_options,
         "recipe": recipe_name,
         **dataclasses.asdict(recipe),

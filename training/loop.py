@@ -2,10 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-
-import tensorflow as tf
 
 from training.batches import training_batches
 from training.checkpoints import Checkpoints
@@ -34,7 +31,7 @@ def train(
     """Trains to the end of the recipe, from the newest checkpoint if there is one; returns the last evaluation.
 
     Raises:
-        UserError: naming the step, if the loss is no longer finite; the last checkpoint stays.
+        UserError: naming the step, if the loss or a weight is no longer finite; the last checkpoint, which is, stays.
     """
     checkpoints = Checkpoints(folder.path / "checkpoints", step.variables_to_save())
     start = checkpoints.restore()
@@ -44,33 +41,33 @@ def train(
     with ProgressReport(start, recipe.train_steps) as progress:
         if start:
             progress.say(f"going on after step {start}")
-        meter = _Meter(start, recipe.batch_size)
-        for done, (images, labels) in _numbered(training_batches(data, recipe, seed, start), start + 1):
+        meter = _Meter(start, recipe.batch_size, folder.seconds())
+        for done, (images, labels) in enumerate(training_batches(data, recipe, seed, start), start + 1):
             rate = step.learning_rate
             loss = step(images, labels)
             if done == start + 1:
                 meter.restart(done)  # The first step was spent on building the graph.
             last = done == recipe.train_steps
             if done % intervals.report == 0 or last:
-                _require_finite(float(loss), done)
+                _require(math.isfinite(float(loss)), "loss", done)
                 progress.update(done, *step.metrics(), rate, meter.rate(done))
-            if done % intervals.evaluation == 0 or last:
+            evaluates = done % intervals.evaluation == 0 or last
+            saves = done % intervals.checkpoint == 0 or last
+            if evaluates or saves:  # The loss is that of the weights before the step; what is kept are those after it.
+                _require(step.has_finite_weights(), "weights", done)
+            if evaluates:
                 score = _evaluate(step, data, evaluator, folder, done, rate, meter, recipe)
                 progress.say(f"step {done}: test error {score.error:.2f} % ({score.wrong} of {score.images} wrong)")
-            if done % intervals.checkpoint == 0 or last:
+            if saves:
                 checkpoints.save(done)
     return score
 
 
-def _numbered(batches: tf.data.Dataset, first: int) -> Iterator:
-    return enumerate(batches, start=first)
-
-
-def _require_finite(loss, step):
-    if not math.isfinite(loss):
+def _require(finite, what, step):
+    if not finite:
         raise UserError(
-            f"the loss is {loss} at step {step}. Give a lower --learning_rate or a longer --warmup_steps; "
-            "the last checkpoint is kept."
+            f"the {what} became infinite or NaN by step {step}. Start again in another --run_dir with a lower "
+            "--learning_rate or a longer --warmup_steps; the last checkpoint is kept."
         )
 
 
@@ -99,11 +96,11 @@ def _evaluate(step, data, evaluator, folder, done, rate, meter, recipe):
 
 
 class _Meter:
-    """Images a second since the last evaluation, and seconds since the process began to train."""
+    """Images a second since the last evaluation, and seconds of training, those before a break included."""
 
-    def __init__(self, start, batch_size):
+    def __init__(self, start, batch_size, seconds_before):
         self.batch_size = batch_size
-        self.began = time.monotonic()
+        self.began = time.monotonic() - seconds_before
         self.restart(start)
 
     def restart(self, step):

@@ -55,15 +55,18 @@ def answer(model: tf.Module, data: ImageData, index: int) -> str:
 
 
 def main() -> None:
+    """Loads the net and the image, in the size that the net takes, and prints the answer."""
     path = newest_version(FLAGS.saved_model)
-    data = load_data(FLAGS.data, FLAGS.data_dir, test_split=FLAGS.test_split)
-    if FLAGS.index >= len(data.test_images):
-        raise UserError(f"--index={FLAGS.index} is refused: {data.name} has {len(data.test_images)} test images.")
     with user_errors(OSError):
         model = tf.saved_model.load(str(path))
     _, inputs = model.signatures["serving_default"].structured_input_signature
-    if not inputs["images"].shape[1:].is_compatible_with(data.test_images.shape[1:]):
-        raise UserError(f"{path} takes images of {inputs['images'].shape[1:]}, {data.name} has others.")
+    shape = inputs["images"].shape[1:]
+    of_tfds = {} if FLAGS.data == "digits" else {"train_split": "train[:1]", "image_size": shape[0]}
+    data = load_data(FLAGS.data, FLAGS.data_dir, test_split=FLAGS.test_split, **of_tfds)
+    if FLAGS.index >= len(data.test_images):
+        raise UserError(f"--index={FLAGS.index} is refused: {data.name} has {len(data.test_images)} test images.")
+    if not shape.is_compatible_with(data.test_images.shape[1:]):
+        raise UserError(f"{path} takes images of {shape}, those of {data.name} are {data.test_images.shape[1:]}.")
     print(answer(model, data, FLAGS.index))
 
 

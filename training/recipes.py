@@ -1,6 +1,7 @@
 """Training recipes as data: a recipe is a row, and every number of it is a flag of `training.train`."""
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass, field
 
@@ -73,6 +74,8 @@ def resolve(name: str, overrides: dict, epochs: float | None, train_images: int)
     """
     base = RECIPES[name]
     if epochs is not None:
+        if not math.isfinite(epochs):
+            raise UserError(f"--epochs={epochs} is refused: a finite number is needed.")
         if "train_steps" in overrides:
             raise UserError("--epochs and --train_steps are both given; give one of them.")
         batch = overrides.get("batch_size", base.batch_size)
@@ -90,20 +93,20 @@ def resolve(name: str, overrides: dict, epochs: float | None, train_images: int)
 
 def _check(recipe):
     limits = {
-        "batch_size": (1, None),
-        "train_steps": (1, None),
-        "learning_rate": (0, None),
+        "batch_size": (1, math.inf),
+        "train_steps": (1, math.inf),
+        "learning_rate": (0, math.inf),
         "drop_factor": (0, 1),
-        "warmup_steps": (0, None),
-        "warmup_learning_rate": (0, None),
+        "warmup_steps": (0, math.inf),
+        "warmup_learning_rate": (0, math.inf),
         "momentum": (0, 1),
-        "weight_decay": (0, None),
-        "crop_padding": (0, None),
+        "weight_decay": (0, math.inf),
+        "crop_padding": (0, math.inf),
     }
     for setting, (low, high) in limits.items():
         value = getattr(recipe, setting)
-        if value < low or (high is not None and value > high):
-            allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+        if not (math.isfinite(value) and low <= value <= high):
+            allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
             raise UserError(f"--{setting}={value} is refused: it must be {allowed}.")
     if recipe.schedule not in SCHEDULES:
         raise UserError(f"--schedule={recipe.schedule} is unknown; allowed: {', '.join(SCHEDULES)}.")

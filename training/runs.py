@@ -10,6 +10,7 @@ model.keras         the trained net, float32
 import fcntl
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -58,8 +59,13 @@ class RunFolder:
         file = self.path / "run.json"
         if not file.exists():
             return None
-        with user_errors(json.JSONDecodeError, OSError):
-            return json.loads(file.read_text())
+        try:
+            known = json.loads(file.read_text())
+            if not {"status", "settings", "data"} <= known.keys():
+                raise ValueError("no record of a run")
+            return known
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(f"{file} is damaged; mend it, or give another --run_dir.") from error
 
     def _require_equal(self, record):
         known = self.record["settings"]
@@ -90,6 +96,11 @@ class RunFolder:
         file = self.path / "metrics.csv"
         return pd.read_csv(file) if file.exists() else pd.DataFrame()
 
+    def seconds(self) -> float:
+        """Returns the seconds of training that the rows tell of."""
+        rows = self.metrics()
+        return float(rows["seconds"].iloc[-1]) if len(rows) else 0.0
+
     def keep_metrics(self, last_step: int) -> None:
         """Cuts off the rows after `last_step`, which the run is about to compute again."""
         rows = self.metrics()
@@ -102,6 +113,15 @@ class RunFolder:
 
     def _write_metrics(self, rows):
         write_text(self.path / "metrics.csv", rows.to_csv(index=False))
+
+
+def require_writable(folder: Path, flag: str) -> None:
+    """Makes the folder and raises UserError unless a file can be written to it: better now than after the training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"--{flag}={folder} cannot be written to: {error.strerror}.") from error
 
 
 def write_text(path: Path, text: str) -> None:

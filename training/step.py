@@ -43,6 +43,10 @@ class TrainingStep:
                 named[f"{owner}/{index}/{variable.name}"] = variable.value
         return named
 
+    def has_finite_weights(self) -> bool:
+        """Whether every weight and statistic of the model is a finite number."""
+        return all(bool(tf.reduce_all(tf.math.is_finite(weight.value))) for weight in self.model.weights)
+
     @property
     def learning_rate(self) -> float:
         """The rate of the next step."""

@@ -26,7 +26,7 @@ flags.DEFINE_enum("recipe", None, list(RECIPES), "default: digits for digits, el
 flags.DEFINE_float("epochs", None, "passes over the training images, instead of --train_steps", lower_bound=0)
 flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "in which the net trains")
 flags.DEFINE_enum("jit_compile", "auto", ["auto", "on", "off"], "XLA; auto: on a GPU only, for it is slower on a CPU")
-flags.DEFINE_integer("seed", 0, "of the initial weights, the order of the images and the augmentation", lower_bound=0)
+flags.DEFINE_integer("seed", 0, "of the initial weights, the order of the images and the augmentation", 0, 2**32 - 1)
 flags.DEFINE_integer("steps_per_evaluation", None, "default: one epoch, at least 100 steps", lower_bound=1)
 flags.DEFINE_integer("steps_per_checkpoint", 500, "steps between two checkpoints", lower_bound=1)
 flags.DEFINE_string(
@@ -63,7 +63,7 @@ def _model_options() -> dict:
     named = {name: FLAGS[name].value for name in ("design", "shortcut", "widening", "remat")}
     pairs = [pair.partition("=") for pair in FLAGS.shortcut_options]
     try:
-        named["shortcut_options"] = {key: float(value) for key, _, value in pairs}
+        named["shortcut_options"] = {key: _number(value) for key, _, value in pairs}
     except ValueError as error:
         raise UserError(
             f"--shortcut_options={','.join(FLAGS.shortcut_options)} is refused: name=number is needed."
@@ -71,7 +71,16 @@ def _model_options() -> dict:
     return {name: value for name, value in named.items() if value}
 
 
+def _number(text):
+    """An integer where it is one: the seed of a dropout shortcut is."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 def main() -> None:
+    """Reads the flags and runs the job that they describe."""
     own = {setting.name for setting in dataclasses.fields(Job)} - {"recipe_overrides", "model_options"}
     given = {name: FLAGS[name].value for name in own}
     run(Job(**given, recipe_overrides=_recipe_overrides(), model_options=_model_options()))

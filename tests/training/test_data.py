@@ -38,7 +38,7 @@ def test_the_description_tells_two_sets_apart():
 
 def test_constant_channels_can_be_normalized():
     data = numbered_data(5)
-    data.train_images[:] = 7
+    data.train_images[:] = 7  # Before its mean is asked for, and kept.
     assert np.isfinite(data.preprocessing(data.train_images)).all()
 
 
@@ -117,3 +117,15 @@ def test_real_cifar10_is_whole():
     assert np.bincount(data.test_labels).tolist() == [1000] * 10
     np.testing.assert_allclose(data.train_images.mean((0, 1, 2)), (125.3, 123.0, 113.9), atol=0.06)
     assert data.class_names[:3] == ("airplane", "automobile", "bird")
+
+
+def test_mean_and_deviation_are_those_of_numpy():
+    data = numbered_data(2100, side=3, channels=3)
+    np.testing.assert_allclose(data.preprocessing.mean, data.train_images.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(data.preprocessing.deviation, data.train_images.std((0, 1, 2)), rtol=1e-12)
+    assert data.preprocessing is data.preprocessing
+
+
+def test_an_empty_split_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"'train\[:0\]' of tiny_squares holds no image"):
+        load_data("tiny_squares", str(tmp_path), train_split="train[:0]")

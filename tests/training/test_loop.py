@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from training_helpers import numbered_data
 
 from keras_preresnet import ResidualNetwork
@@ -34,21 +35,21 @@ class _BreakingStep(TrainingStep):
         return super().__call__(images, labels)
 
 
-def _run(path, recipe=RECIPE, stop_after=10**9, precision="float32"):
+def _run(path, recipe=RECIPE, stop_after=10**9, precision="float32", intervals=INTERVALS):
     keras.utils.set_random_seed(4)
     net = {"units": (3,), "widths": (8,), "stem_width": 8, "classes": 3, "input_shape": (8, 8, 1)}
     step = _BreakingStep(ResidualNetwork(**net, shortcut="dropout", dtype=precision), make_optimizer(recipe, precision))
     step.calls_left = stop_after
     with closing(RunFolder(path)) as folder:
         folder.open(RECORD)
-        return step, folder, train(step, DATA, recipe, 7, folder, INTERVALS)
+        return step, folder, train(step, DATA, recipe, 7, folder, intervals)
 
 
 def _state(step):
     return {name: np.array(variable) for name, variable in step.variables_to_save().items()}
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("stop_after", [2, 8])
 def test_a_broken_run_ends_as_an_unbroken_one(tmp_path, stop_after, precision):
     whole, whole_folder, whole_score = _run(tmp_path / "whole", precision=precision)
@@ -86,5 +87,31 @@ def test_a_finished_run_is_only_evaluated(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+\. Give a lower --learning_rate"):
+    with pytest.raises(
+        UserError, match=r"(loss|weights) became infinite or NaN by step \d+\. .* lower --learning_rate"
+    ):
         _run(tmp_path, dataclasses.replace(RECIPE, learning_rate=1e30))
+
+
+def test_no_checkpoint_holds_weights_that_are_not_finite(tmp_path):
+    """The first step has a finite loss and ruins the weights: the next look at the loss would come too late."""
+    with pytest.raises(UserError, match=r"the weights became infinite or NaN by step \d+\. .* another --run_dir"):
+        _run(
+            tmp_path,
+            dataclasses.replace(RECIPE, learning_rate=1e30),
+            intervals=Intervals(100, checkpoint=1, report=100),
+        )
+    for checkpoint in tf.train.get_checkpoint_state(tmp_path / "checkpoints").all_model_checkpoint_paths:
+        reader = tf.train.load_checkpoint(checkpoint)
+        values = [reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if "VARIABLE_VALUE" in key]
+        assert values
+        assert all(np.isfinite(value).all() for value in values)
+
+
+def test_seconds_go_on_after_a_break(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path, stop_after=8)
+    before = RunFolder(tmp_path).metrics()["seconds"].iloc[0]
+    _, folder, _ = _run(tmp_path)
+    assert folder.metrics()["seconds"].is_monotonic_increasing
+    assert folder.metrics()["seconds"].iloc[0] == before

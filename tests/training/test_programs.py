@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -106,9 +107,10 @@ def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path):
         (("--data=digit",), "--data=digit is unknown to TFDS; the nearest are digits"),
         (("--classes=7",), "--classes=7 does not match the data: digits has 10 classes"),
         (("--shortcut_options=x",), "--shortcut_options=x is refused: name=number"),
-        (("--shortcut=dropout", "--shortcut_options=rate=2"), "rate=2.0 is refused"),
+        (("--shortcut=dropout", "--shortcut_options=rate=2"), "rate=2 is refused"),
         (("--learning_rate_drops=ten",), "--learning_rate_drops=ten is refused"),
         (("--batch_size=0",), "--batch_size=0 is refused"),
+        (("--saved_model_dir=/dev/null/net",), "--saved_model_dir=/dev/null/net cannot be written to"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(tmp_path, monkeypatch, arguments, words):
@@ -164,3 +166,31 @@ def test_help_explains_every_number_of_a_recipe():
         "--precision:",
     ):
         assert words in text
+
+
+def test_a_net_is_asked_in_the_size_it_was_trained_in(tmp_path):
+    """In one process for the data set that the test makes; the program's own pieces all the same."""
+    from training import job
+
+    data = {"data": "uneven_squares", "data_dir": str(tmp_path / "tfds")}
+    steps = {"train_steps": 2, "batch_size": 2}
+    own = {"run_dir": str(tmp_path / "run"), "saved_model_dir": str(tmp_path / "net")}
+    job.run(job.Job(**data, **own, model="preresnet20", image_size=6, recipe_overrides=steps))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["settings"]["model"] == "PreResNet20"
+    code = (
+        "import sys, training_helpers; from absl import flags; from training import predict;"
+        "flags.FLAGS(sys.argv); predict.main()"
+    )
+    arguments = (f"--saved_model={tmp_path / 'net'}", "--data=uneven_squares", f"--data_dir={tmp_path / 'tfds'}")
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{Path(__file__).parent}"}
+    command = [sys.executable, "-c", code, *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert "test image 0 of uneven_squares: the net says" in process.stdout, process.stderr
+
+
+def test_the_seed_of_a_dropout_shortcut_is_a_whole_number():
+    with flagsaver.flagsaver():
+        flags.FLAGS(["train", "--shortcut=dropout", "--shortcut_options=seed=3,rate=0.25"])
+        assert train._model_options()["shortcut_options"] == {"seed": 3, "rate": 0.25}

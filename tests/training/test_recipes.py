@@ -50,6 +50,10 @@ def test_the_whole_recipe_is_left_as_it_is():
         ({"weight_decay": -1e-4}, None, "--weight_decay=-0.0001"),
         ({"schedule": "linear"}, None, "--schedule=linear is unknown; allowed: steps, cosine"),
         ({}, 0.0, "--train_steps=0"),
+        ({}, float("nan"), "--epochs=nan"),
+        ({}, float("inf"), "--epochs=inf"),
+        ({"learning_rate": float("nan")}, None, "--learning_rate=nan"),
+        ({"learning_rate": float("inf")}, None, "--learning_rate=inf"),
     ],
 )
 def test_what_cannot_work_is_refused(overrides, epochs, words):
