@@ -9,6 +9,7 @@ from keras_preresnet.activations import DESIGNS, FusedBatchNormalization
 from keras_preresnet.networks import ResidualNetwork
 from keras_preresnet.shortcuts import SHORTCUTS, WIDENINGS
 from keras_preresnet.stacks import UnitStack
+from keras_preresnet.synchronization import synchronize_batch_normalization
 from keras_preresnet.units import BRANCHES, ResidualUnit
 from keras_preresnet.zoo import (
     PreResNet18,

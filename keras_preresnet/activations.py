@@ -60,18 +60,29 @@ class FusedBatchNormalization(keras.layers.Layer):
         relu: Whether ReLU follows the normalization.
         momentum: Share of the old moving statistics that stays at each training step, in [0, 1].
         epsilon: Added to the variance, above 0.
+        synchronized: Whether the batch statistics are those of all replicas of a `tf.distribute` strategy together.
+            The fused kernel cannot do that: plain operations and two reductions a call then do. It works
+            directly in a replica function alone, not in a `tf.function` or a loop inside it, nor under XLA.
 
     Raises:
         ValueError: if the input is not of rank 4, its number of channels is unknown, or a setting is out of range.
     """
 
-    def __init__(self, relu: bool = True, momentum: float = MOMENTUM, epsilon: float = EPSILON, **kwargs):
+    def __init__(
+        self,
+        relu: bool = True,
+        momentum: float = MOMENTUM,
+        epsilon: float = EPSILON,
+        synchronized: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if not 0 <= momentum <= 1 or not epsilon > 0:
             raise ValueError(f"{momentum=} and {epsilon=} are refused: momentum in [0, 1] and epsilon > 0 are needed.")
         self.relu = relu
         self.momentum = momentum
         self.epsilon = epsilon
+        self.synchronized = synchronized
 
     def build(self, input_shape):
         require_images(self.name, input_shape)
@@ -95,6 +106,8 @@ class FusedBatchNormalization(keras.layers.Layer):
     def call(self, inputs, training=None):
         uses_batch = bool(training) and self.trainable
         normalize = _plain_batch_norm if inputs.dtype == tf.float64 else _fused_batch_norm
+        if uses_batch and self.synchronized and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            normalize = _synchronized_batch_norm
         weights = [tf.convert_to_tensor(w) for w in (self.gamma, self.beta, self.moving_mean, self.moving_variance)]
         outputs, mean, variance = normalize(inputs, *weights, self.epsilon, uses_batch)
         if uses_batch:
@@ -115,7 +128,8 @@ class FusedBatchNormalization(keras.layers.Layer):
         return tuple(input_shape)
 
     def get_config(self):
-        return {**super().get_config(), "relu": self.relu, "momentum": self.momentum, "epsilon": self.epsilon}
+        settings = {"momentum": self.momentum, "epsilon": self.epsilon, "synchronized": self.synchronized}
+        return {**super().get_config(), "relu": self.relu, **settings}
 
 
 def _fused_batch_norm(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
@@ -139,3 +153,21 @@ def _plain_batch_norm(x, gamma, beta, moving_mean, moving_variance, epsilon, use
     outputs = tf.nn.batch_normalization(x, mean, biased, beta, gamma, epsilon)
     count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
     return outputs, mean, biased * count / tf.maximum(count - 1, 1)
+
+
+def _synchronized_batch_norm(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
+    """The same over the images of all replicas, in at least float32.
+
+    The deviations are summed in a second reduction: the mean of x² less the squared mean would cancel digits.
+    """
+
+    def over_all_replicas(sums):
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
+
+    wide = tf.cast(x, gamma.dtype)
+    count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), gamma.dtype)
+    total, count = over_all_replicas([tf.reduce_sum(wide, [0, 1, 2]), count])
+    mean = total / count
+    squares = over_all_replicas(tf.reduce_sum(tf.square(wide - mean), [0, 1, 2]))
+    outputs = tf.nn.batch_normalization(wide, mean, squares / count, beta, gamma, epsilon)
+    return tf.cast(outputs, x.dtype), mean, squares / tf.maximum(count - 1, 1)

@@ -81,9 +81,14 @@ class UnitStack(keras.layers.Layer):
         if unit.shortcut == "dropout":
             self.seed_generator = keras.random.SeedGenerator(unit.shortcut_options.get("seed"))
 
+    @property
+    def template(self) -> ResidualUnit:
+        """The unit that lends its code. Its own weights are never used: the stack's are."""
+        return self._template.unit
+
     def build(self, input_shape):
         require_images(self.name, input_shape)
-        unit = self._template.unit
+        unit = self.template
         if unit.strides != 1 or input_shape[-1] != unit.filters:
             raise ValueError(
                 f"{self.name} cannot stack units of stride {unit.strides} and width {unit.filters} on an input of "
@@ -112,7 +117,7 @@ class UnitStack(keras.layers.Layer):
         return draw
 
     def call(self, inputs, training=None):
-        self._template.unit.trainable = self.trainable  # Keras does not see the template, so it hands nothing on.
+        self.template.trainable = self.trainable  # Keras does not see the template, so it hands nothing on.
         weights = [tf.convert_to_tensor(getattr(self, name)) for name in self._template.weights]
         unrolled = self.count <= FEW_UNITS if self.unroll is None else self.unroll
         run = self._run_unrolled if unrolled or tf.executing_eagerly() else self._run_loop

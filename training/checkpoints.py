@@ -1,30 +1,104 @@
-"""Checkpoints of a run: the two newest, by tf.train."""
+"""Checkpoints of a run: two generations, each whole or not there, each with its checksums."""
 
+import hashlib
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import tensorflow as tf
 
+from training.errors import UserError
+
+CHECKSUMS = "SHA256SUMS"  # What `sha256sum --check` reads.
+GENERATIONS = 2
+
 
 class Checkpoints:
-    """Saves and restores the variables of a run in `folder`.
+    """Saves and restores the variables of a run in `folder/step_<number>/`.
 
     Args:
-        folder: Made if it is missing.
+        folder: Made when the first checkpoint is saved.
         variables: By name.
     """
 
     def __init__(self, folder: Path, variables: dict[str, tf.Variable]):
-        self._step = tf.Variable(0, dtype=tf.int64)
-        self._checkpoint = tf.train.Checkpoint(step=self._step, variables=variables)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=2)
+        self.folder = folder
+        self._checkpoint = tf.train.Checkpoint(variables=variables)
 
     def restore(self) -> int:
-        """Restores the newest checkpoint if there is one; returns the number of steps done."""
-        if self._manager.latest_checkpoint:
-            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
-        return int(self._step)
+        """Restores the newest checkpoint that is whole; returns its step, or 0 if there is none.
+
+        One that is not gets a warning.
+
+        Raises:
+            UserError: if there are checkpoints and all of them are damaged.
+        """
+        paths = self._paths()
+        for path in reversed(paths):
+            damage = _damage(path)
+            if not damage:
+                self._checkpoint.read(str(path / "variables")).assert_consumed()
+                return _step(path)
+            print(f"warning: {path} is damaged ({damage}) and is left out", file=sys.stderr)
+        if paths:
+            raise UserError(f"every checkpoint in {self.folder} is damaged; delete them to start the run anew.")
+        return 0
 
     def save(self, step: int) -> None:
-        """Saves the state after `step` steps."""
-        self._step.assign(step)
-        self._manager.save(checkpoint_number=step)
+        """Saves the state after `step` steps, then removes all checkpoints but that one and the last good one."""
+        partial = self.folder / ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        self._checkpoint.write(str(partial / "variables"))
+        lines = [f"{_sha256(file)}  {file.name}" for file in sorted(partial.iterdir())]
+        (partial / CHECKSUMS).write_text("\n".join(lines) + "\n")
+        for file in [*partial.iterdir(), partial]:
+            _to_disk(file)
+        target = self.folder / f"step_{step:08d}"
+        shutil.rmtree(target, ignore_errors=True)  # There only if it was damaged.
+        partial.rename(target)
+        _to_disk(self.folder)
+        self._remove_all_but(step)
+
+    def _remove_all_but(self, step):
+        """Steps after this one are of damaged checkpoints: the run has gone back before them."""
+        older = [path for path in self._paths() if _step(path) < step and not _damage(path)]
+        kept = {self.folder / f"step_{step:08d}", *older[-(GENERATIONS - 1) :]}
+        for path in self._paths():
+            if path not in kept:
+                shutil.rmtree(path)
+
+    def _paths(self):
+        """In the order of their steps."""
+        return sorted((path for path in self.folder.glob("step_*") if path.name[5:].isdigit()), key=_step)
+
+
+def _step(path):
+    return int(path.name.removeprefix("step_"))
+
+
+def _damage(path):
+    """What is wrong with a checkpoint; empty if nothing is."""
+    try:
+        sums = [line.split("  ", 1) for line in (path / CHECKSUMS).read_text().splitlines()]
+        if not sums:
+            return f"{CHECKSUMS} is empty"
+        wrong = [name for checksum, name in sums if _sha256(path / name) != checksum]
+    except (OSError, ValueError) as error:
+        return " ".join(str(error).split())
+    return f"wrong checksum of {', '.join(wrong)}" if wrong else ""
+
+
+def _sha256(file):
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _to_disk(path):
+    """So that a rename is not on the disk before what it names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

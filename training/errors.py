@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from absl import app, logging
 
+from training.interruption import STOPPED, Stopped
+
 
 class UserError(Exception):
     """Says in one line what was received, what is allowed, and what to do."""
@@ -21,7 +23,7 @@ def user_errors(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def run_program(main: Callable[[], None]) -> None:
-    """Runs an absl program; a `UserError` becomes one line and exit code 1."""
+    """Runs an absl program; a `UserError` becomes one line and exit code 1, `Stopped` a line and exit code 75."""
 
     def guarded(arguments):
         try:
@@ -31,6 +33,9 @@ def run_program(main: Callable[[], None]) -> None:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
+        except Stopped as stopped:
+            print(stopped, flush=True)
+            sys.exit(STOPPED)
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded)

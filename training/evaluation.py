@@ -1,13 +1,14 @@
 """Test error over every image exactly once, in float32 whatever the model was trained in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_preresnet.export import float32_copy
-from keras_preresnet.preprocessing import Preprocessing
+from training.batches import evaluation_batches, evaluation_steps
+from training.data import ImageData
 
 
 @dataclass(frozen=True)
@@ -25,34 +26,55 @@ class Score:
 
 
 class Evaluator:
-    """Evaluates `model` as it is at each call.
+    """Evaluates the net of a training on the test images, over all replicas of the strategy.
 
     Args:
-        model: The net in training; a float32 copy of it is evaluated.
-        preprocessing: Of the images.
-        batch_size: Images at a time; the last batch may be smaller, for no image is left out or counted twice.
+        model: The net in training, made in the scope of `strategy`; a float32 copy of it is evaluated.
+        data: Its test images.
+        strategy: Default: one device.
+        batch_size: Images at a time over all replicas. The last batch is filled up with images that do not count, so
+            that none is left out or counted twice.
     """
 
-    def __init__(self, model: keras.Model, preprocessing: Preprocessing, batch_size: int = 500):
-        self.model = model
-        self.copy = float32_copy(model)
-        self.preprocessing = preprocessing
-        self.batch_size = batch_size
-        images = tf.TensorSpec(model.input_shape, tf.uint8)
-        self._totals = tf.function(self._batch_totals, input_signature=[images, tf.TensorSpec([None], tf.int64)])
+    def __init__(
+        self,
+        model: keras.Model,
+        data: ImageData,
+        strategy: tf.distribute.Strategy | None = None,
+        batch_size: int = 500,
+    ):
+        self.strategy = strategy or tf.distribute.get_strategy()
+        with self.strategy.scope():
+            self.copy = float32_copy(model)
+        replicas = self.strategy.num_replicas_in_sync
+        batch_size = -(-min(batch_size, len(data.test)) // replicas) * replicas
+        self.steps = evaluation_steps(data.test, batch_size)
+        self.batches = self.strategy.distribute_datasets_from_function(
+            lambda context: evaluation_batches(data.test, data.preprocessing, batch_size, context)
+        )
+        self._totals = tf.function(self._all_totals, autograph=False)
 
-    def _batch_totals(self, images, labels):
-        logits = self.copy(self.preprocessing(images), training=False)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        wrong = tf.argmax(logits, axis=-1) != labels
-        return tf.reduce_sum(tf.cast(losses, tf.float64)), tf.reduce_sum(tf.cast(wrong, tf.int64))
-
-    def __call__(self, images: np.ndarray, labels: np.ndarray) -> Score:
-        for source, target in zip(self.model.weights, self.copy.weights, strict=True):
+    def __call__(self, weights: Sequence[tf.Variable]) -> Score:
+        """Returns the score of the net with these weights, in the order of `model.weights`."""
+        for source, target in zip(weights, self.copy.weights, strict=True):
             target.assign(source)
-        loss, wrong = 0.0, 0
-        for start in range(0, len(images), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            batch_loss, batch_wrong = self._totals(images[part], labels[part])
-            loss, wrong = loss + float(batch_loss), wrong + int(batch_wrong)
-        return Score(loss / len(images), wrong, len(images))
+        loss, wrong, images = self._totals(iter(self.batches)).numpy()
+        return Score(loss / max(images, 1), int(wrong), int(images))
+
+    def _all_totals(self, batches):
+        def body(i, totals):
+            more = self.strategy.run(self._batch_totals, args=next(batches))
+            return i + 1, totals + self.strategy.experimental_local_results(more)[0]
+
+        start = tf.constant(0), tf.zeros([3], tf.float64)
+        return tf.while_loop(lambda i, _: i < self.steps, body, start)[1]
+
+    def _batch_totals(self, images, labels, weights):
+        logits = self.copy(images, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        wrong = tf.cast(tf.argmax(logits, axis=-1) != labels, tf.float32)
+        totals = tf.stack([tf.reduce_sum(weights * losses), tf.reduce_sum(weights * wrong), tf.reduce_sum(weights)])
+        totals = tf.cast(totals, tf.float64)
+        if self.strategy.num_replicas_in_sync == 1:
+            return totals
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, totals)

@@ -1,25 +1,32 @@
 """A training job: from its settings to a trained net, tested and exported."""
 
 import dataclasses
-import os
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from keras_preresnet.export import export_saved_model, float32_copy
+from keras_preresnet.export import export_saved_model
 from keras_preresnet.zoo import canonical_name, create_model
 from training.data import ImageData, load_data
+from training.devices import agree_with_chief, choose_strategy, is_chief, steps_per_call, uses_xla, workers
 from training.environment import describe_environment
 from training.errors import UserError, user_errors
-from training.loop import Intervals, train
-from training.recipes import Recipe, resolve
-from training.runs import RunFolder, require_writable
-from training.step import TrainingStep, make_optimizer
+from training.files import disk_errors, require_writable
+from training.loop import Intervals, Training, save_keras
+from training.recipes import RECIPES, Recipe, resolve
+from training.runs import RunFolder
+from training.step import TrainingStep
 
 SHORTEST_INTERVAL = 100  # Steps between two evaluations where an epoch has fewer.
+DEFAULT_RECIPES = {
+    "digits": "digits",
+    "cifar10": "paper_cifar",
+    "cifar100": "paper_cifar",
+    "imagenet2012": "paper_imagenet",
+}
 
 
 @dataclass(frozen=True)
@@ -34,10 +41,16 @@ class Job:
     epochs: float | None = None
     precision: str = "float32"
     jit_compile: str = "auto"
+    distribute: str = "auto"
+    cpu_replicas: int = 1
+    sync_batch_norm: bool = False
+    deterministic: bool = False
     seed: int = 0
     train_split: str | None = None
     test_split: str | None = None
+    test_fraction: float = 0.1
     image_size: int | None = None
+    max_bad_images: int = 0
     classes: int | None = None
     steps_per_evaluation: int | None = None
     # What follows does not change the result, and may differ when a run is gone on with.
@@ -45,11 +58,19 @@ class Job:
     run_dir: str | None = None
     saved_model_dir: str | None = None
     steps_per_checkpoint: int = 500
+    steps_per_log: int = 100
+    steps_per_call: int | None = None
 
     @property
     def name(self) -> str:
         """Of the run and of its SavedModel, where the user gives none."""
-        return f"{self.model.lower()}_{self.data.replace(':', '_').replace('/', '_')}"
+        data = Path(self.data).resolve().stem if self.data.startswith((".", "~")) else self.data
+        return f"{self.model.lower()}_{data.strip('/').replace(':', '_').replace('/', '_')}"
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe that was asked for, or the one made for the data set; "quick" for others."""
+        return self.recipe or DEFAULT_RECIPES.get(self.data.split(":")[0], "quick")
 
 
 def run(job: Job) -> None:
@@ -57,62 +78,113 @@ def run(job: Job) -> None:
 
     Raises:
         UserError: for settings that cannot work, before anything is written.
+        Stopped: if it was told to stop; it has saved a checkpoint.
     """
-    data = load_data(job.data, job.data_dir, job.train_split, job.test_split, job.image_size)
-    recipe_name = job.recipe or ("digits" if data.name == "digits" else "paper_cifar")
-    recipe = resolve(recipe_name, job.recipe_overrides, job.epochs, len(data.train_images))
+    _require_compatible(job)
+    if job.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = choose_strategy(job.distribute, job.cpu_replicas)
     keras.utils.set_random_seed(job.seed)
-    model = _build_model(job, data)
-    per_epoch = max(-(-len(data.train_images) // recipe.batch_size), SHORTEST_INTERVAL)
-    intervals = Intervals(job.steps_per_evaluation or per_epoch, job.steps_per_checkpoint)
-    record = _record(job, data, recipe_name, recipe, intervals, model)
-    saved_models = Path(job.saved_model_dir or f"saved_models/{job.name}")
-    require_writable(saved_models, "saved_model_dir")
-    with closing(RunFolder(job.run_dir or f"runs/{job.name}")) as folder:
-        if folder.open(record):
-            print(f"{folder.path} is finished: test error {folder.record['result']['test_error']:.2f} %.")
+    data, recipe = _data_and_recipe(job)
+    _require_divisible(recipe, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        model = _build_model(job, data)
+        step = TrainingStep(model, recipe, job.precision, uses_xla(job.jit_compile), job.sync_batch_norm, strategy)
+    intervals = _intervals(job, recipe, data)
+    record = _record(job, data, recipe, intervals, model, strategy)
+    with closing(RunFolder(job.run_dir or f"runs/{job.name}")) as folder, _lost_workers(strategy):
+        if not _open(folder, record, job, strategy):
             return
-        _print_plan(record, folder)
-        step = TrainingStep(model, make_optimizer(recipe, job.precision), _uses_xla(job.jit_compile))
-        score = train(step, data, recipe, job.seed, folder, intervals)
-        _save_model(model, folder.path / "model.keras")
-        exported = export_saved_model(model, saved_models, data.preprocessing, data.class_names)
-        folder.finish({**dataclasses.asdict(score), "test_error": score.error})
-        print(f"test accuracy {100 - score.error:.2f} % ({score.images - score.wrong} of {score.images} test images)")
-        print(f"run folder {folder.path}, SavedModel {exported}")
+        training = Training(step, data, job.seed, folder if is_chief(strategy) else None, intervals)
+        outcome = training.run()
+        if is_chief(strategy):
+            _finish(job, data, folder, training.plain_copy(), outcome)
+
+
+def _require_compatible(job):
+    """What excludes each other whatever the data and the devices are."""
+    if job.sync_batch_norm and job.jit_compile == "on":
+        raise UserError(
+            "--sync_batch_norm and --jit_compile=on exclude each other: "
+            "statistics cannot be reduced over the replicas from within XLA; give --jit_compile=off."
+        )
+    if job.sync_batch_norm and job.model_options.get("remat"):
+        raise UserError(
+            "--sync_batch_norm and --remat=unit exclude each other: "
+            "statistics cannot be reduced over the replicas from within a rematerialised unit; give --remat=none."
+        )
+
+
+def _data_and_recipe(job):
+    """The augmentation says how the data is held, and the data how long the recipe is."""
+    settings = {**dataclasses.asdict(RECIPES[job.recipe_name]), **job.recipe_overrides}
+    data = load_data(
+        job.data,
+        job.data_dir,
+        job.train_split,
+        job.test_split,
+        job.image_size,
+        settings["augmentation"],
+        job.test_fraction,
+        job.max_bad_images,
+        settings["flip"],
+        job.seed,
+    )
+    recipe, notes = resolve(job.recipe_name, job.recipe_overrides, job.epochs, len(data.train))
+    for note in notes:
+        print(note)
+    return data, recipe
+
+
+def _require_divisible(recipe, replicas):
+    parts = replicas * recipe.accumulation_steps
+    if recipe.batch_size % parts:
+        raise UserError(
+            f"--batch_size={recipe.batch_size} does not divide into {replicas} replicas of "
+            f"--accumulation_steps={recipe.accumulation_steps} parts each; give a multiple of {parts}."
+        )
 
 
 def _build_model(job, data):
     classes = len(data.class_names)
     if job.classes not in (None, classes):
         raise UserError(f"--classes={job.classes} does not match the data: {data.name} has {classes} classes.")
+    options = {**job.model_options, "unroll": True} if job.sync_batch_norm else job.model_options
     with user_errors(ValueError):
         return create_model(
-            job.model,
-            input_shape=data.train_images.shape[1:],
-            classes=classes,
-            dtype=job.precision,
-            **job.model_options,
+            job.model, input_shape=data.train.image_shape, classes=classes, dtype=job.precision, **options
         )
 
 
-def _uses_xla(jit_compile):
-    """XLA makes CPU code that is slower than TensorFlow's own."""
-    return jit_compile == "on" or (jit_compile == "auto" and bool(tf.config.list_physical_devices("GPU")))
+def _intervals(job, recipe, data):
+    per_epoch = max(-(-len(data.train) // recipe.batch_size), SHORTEST_INTERVAL)
+    return Intervals(
+        job.steps_per_evaluation or per_epoch,
+        job.steps_per_checkpoint,
+        job.steps_per_log,
+        call=steps_per_call(job.steps_per_call),
+    )
 
 
-def _record(job: Job, data: ImageData, recipe_name: str, recipe: Recipe, intervals: Intervals, model: keras.Model):
+def _record(
+    job: Job,
+    data: ImageData,
+    recipe: Recipe,
+    intervals: Intervals,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+) -> dict:
+    own = ("train_split", "test_split", "test_fraction", "image_size", "max_bad_images", "model_options", "precision")
     settings = {
-        "data": job.data,
-        "train_split": job.train_split,
-        "test_split": job.test_split,
-        "image_size": job.image_size,
+        "data": data.name,
+        **{name: getattr(job, name) for name in own},
         "model": canonical_name(job.model),
-        "model_options": job.model_options,
-        "recipe": recipe_name,
-        **dataclasses.asdict(recipe),
-        "precision": job.precision,
-        "jit_compile": job.jit_compile,
+        "recipe": job.recipe_name,
+        **{name: value for name, value in dataclasses.asdict(recipe).items() if name != "epochs"},
+        "jit_compile": uses_xla(job.jit_compile),
+        "replicas": strategy.num_replicas_in_sync,
+        "sync_batch_norm": job.sync_batch_norm,
+        "deterministic": job.deterministic,
         "seed": job.seed,
         "steps_per_evaluation": intervals.evaluation,
     }
@@ -122,20 +194,70 @@ def _record(job: Job, data: ImageData, recipe_name: str, recipe: Recipe, interva
         "data": {**data.description(), "preprocessing": data.preprocessing.to_dict()},
         "class_names": list(data.class_names),
         "trainable_parameters": sum(weight.value.shape.num_elements() for weight in model.trainable_weights),
-        "environment": describe_environment(),
+        "environment": {**describe_environment(), "workers": workers(strategy)},
     }
+
+
+def _open(folder, record, job, strategy):
+    """Whether there is something to do. The chief alone looks into the folder, and the others do as it does."""
+    goes_on, finished, refused = 0, 1, 2
+    answer, problem = goes_on, None
+    if is_chief(strategy):
+        try:
+            require_writable(_saved_models(job), "saved_model_dir")
+            answer = finished if folder.open(record) else goes_on
+        except UserError as error:
+            answer, problem = refused, error
+    answer = agree_with_chief(strategy, answer)
+    if answer == refused:
+        raise problem or UserError("the chief refused the run; its own message says why.")
+    if answer == finished:
+        if is_chief(strategy):
+            print(f"{folder.path} is finished: test error {folder.record['result']['test_error']:.2f} %.")
+        return False
+    if is_chief(strategy):
+        _print_plan(record, folder)
+    return True
+
+
+def _saved_models(job):
+    return Path(job.saved_model_dir or f"saved_models/{job.name}")
 
 
 def _print_plan(record, folder):
     settings, data = record["settings"], record["data"]
+    replicas = f" on {settings['replicas']} replicas" if settings["replicas"] > 1 else ""
     print(
         f"{settings['model']}, {record['trainable_parameters']:,} parameters, on {data['name']} "
         f"({data['train_images']} training and {data['test_images']} test images), recipe {settings['recipe']}: "
-        f"{settings['train_steps']} steps of {settings['batch_size']} images in {settings['precision']}; {folder.path}"
+        f"{settings['train_steps']} steps of {settings['batch_size']} images in {settings['precision']}{replicas}; "
+        f"{folder.path}",
+        flush=True,
     )
 
 
-def _save_model(model, path):
-    partial = path.with_name(f".partial.{path.name}")
-    float32_copy(model).save(partial)
-    os.replace(partial, path)
+def _finish(job, data, folder, model, outcome):
+    with disk_errors(folder.path):
+        save_keras(model, folder.path / "model.keras")
+        exported = export_saved_model(model, _saved_models(job), data.preprocessing, data.class_names)
+        score = outcome.score
+        result = {**dataclasses.asdict(score), "test_error": score.error}
+        result |= {"best_test_error": outcome.best_error, "best_step": outcome.best_step}
+        folder.finish({**result, "bad_images": list(data.bad_images.names)})
+    print(f"test accuracy {100 - score.error:.2f} % ({score.images - score.wrong} of {score.images} test images)")
+    print(f"run folder {folder.path}, SavedModel {exported}")
+
+
+@contextmanager
+def _lost_workers(strategy):
+    """Another process of the cluster that has gone shows as one of many errors of the network."""
+    gone = (
+        (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) if workers(strategy) > 1 else ()
+    )
+    try:
+        yield
+    except gone as error:
+        raise UserError(
+            "another process of the cluster has gone; start the same command again in all of them, and the run goes "
+            "on from its newest checkpoint."
+        ) from error

@@ -1,114 +1,213 @@
-"""The loop: steps, evaluations, checkpoints."""
+"""The loop: steps, logs, evaluations, checkpoints."""
 
-import math
-import time
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
+import keras
+import tensorflow as tf
+
+from keras_preresnet.export import float32_copy
 from training.batches import training_batches
 from training.checkpoints import Checkpoints
 from training.data import ImageData
+from training.devices import share_from_chief
 from training.errors import UserError
 from training.evaluation import Evaluator, Score
-from training.plots import draw_learning_curve
+from training.files import disk_errors
+from training.interruption import Stopped, StopSignal
+from training.logs import RunLog
+from training.meter import Meter
 from training.progress import ProgressReport
-from training.recipes import Recipe
 from training.runs import RunFolder
+from training.schedules import learning_rate
 from training.step import TrainingStep
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """Steps between two evaluations, two checkpoints, and two looks at the loss."""
+    """Steps between two evaluations, checkpoints, rows of the log, and looks at the progress; and in one call."""
 
     evaluation: int
     checkpoint: int
+    log: int = 100
     report: int = 10
+    call: int = 1
+
+    def until_next(self, done: int, total: int) -> int:
+        """Returns the steps that can be made in one call without passing over anything."""
+        grids = (self.evaluation, self.checkpoint, self.log, self.report)
+        return min(total - done, self.call, *(grid - done % grid for grid in grids))
 
 
-def train(
-    step: TrainingStep, data: ImageData, recipe: Recipe, seed: int, folder: RunFolder, intervals: Intervals
-) -> Score:
-    """Trains to the end of the recipe, from the newest checkpoint if there is one; returns the last evaluation.
+@dataclass(frozen=True)
+class Outcome:
+    """The score of the net at the end, and the lowest test error on the way, in percent, with its step."""
 
-    Raises:
-        UserError: naming the step, if the loss or a weight is no longer finite; the last checkpoint, which is, stays.
+    score: Score
+    best_error: float
+    best_step: int
+
+
+class Training:
+    """A training from its newest checkpoint, if there is one, to the end of the recipe.
+
+    Args:
+        step: Holds the net, the recipe and the strategy.
+        data: To train on, and to test on.
+        seed: Of the order of the images and of the augmentation.
+        folder: An open run folder; None in the processes that are not the chief, which write nothing.
+        intervals: In steps.
     """
-    checkpoints = Checkpoints(folder.path / "checkpoints", step.variables_to_save())
-    start = checkpoints.restore()
-    folder.keep_metrics(start)
-    evaluator = Evaluator(step.model, data.preprocessing)
-    score = evaluator(data.test_images, data.test_labels) if start == recipe.train_steps else None
-    with ProgressReport(start, recipe.train_steps) as progress:
-        if start:
-            progress.say(f"going on after step {start}")
-        meter = _Meter(start, recipe.batch_size, folder.seconds())
-        for done, (images, labels) in enumerate(training_batches(data, recipe, seed, start), start + 1):
-            rate = step.learning_rate
-            loss = step(images, labels)
-            if done == start + 1:
-                meter.restart(done)  # The first step was spent on building the graph.
-            last = done == recipe.train_steps
-            if done % intervals.report == 0 or last:
-                _require(math.isfinite(float(loss)), "loss", done)
-                progress.update(done, *step.metrics(), rate, meter.rate(done))
-            evaluates = done % intervals.evaluation == 0 or last
-            saves = done % intervals.checkpoint == 0 or last
-            if evaluates or saves:  # The loss is that of the weights before the step; what is kept are those after it.
-                _require(step.has_finite_weights(), "weights", done)
-            if evaluates:
-                score = _evaluate(step, data, evaluator, folder, done, rate, meter, recipe)
-                progress.say(f"step {done}: test error {score.error:.2f} % ({score.wrong} of {score.images} wrong)")
-            if saves:
-                checkpoints.save(done)
-    return score
 
+    def __init__(self, step: TrainingStep, data: ImageData, seed: int, folder: RunFolder | None, intervals: Intervals):
+        self.step, self.data, self.seed = step, data, seed
+        self.recipe, self.strategy = step.recipe, step.strategy
+        self.folder, self.intervals = folder, intervals
+        self.evaluator = Evaluator(step.model, data, self.strategy)
+        with self.strategy.scope():
+            self.best_error = tf.Variable(float("inf"), dtype=tf.float64, trainable=False)
+            self.best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        best = {"best_error": self.best_error, "best_step": self.best_step}
+        self.saved = {**step.variables_to_save(), **best}
+        self.checkpoints = Checkpoints(folder.path / "checkpoints", self.saved) if folder else None
 
-def _require(finite, what, step):
-    if not finite:
-        raise UserError(
-            f"the {what} became infinite or NaN by step {step}. Start again in another --run_dir with a lower "
-            "--learning_rate or a longer --warmup_steps; the last checkpoint is kept."
+    def run(self) -> Outcome:
+        """Trains to the end.
+
+        Raises:
+            UserError: naming the step, if the loss explodes or a weight is no longer finite, or if the disk is full;
+                the last good checkpoint stays.
+            Stopped: if the process was told to stop; a checkpoint of that moment is saved.
+        """
+        done = self._restore()
+        total = self.recipe.train_steps
+        score = self._score() if done == total else None
+        with StopSignal() as signal, ProgressReport(done, total, silent=not self.folder) as self.progress:
+            if done:
+                self.progress.say(f"going on after step {done}")
+            batches = iter(self._batches(done)) if done < total else None
+            while done < total:
+                count = self.intervals.until_next(done, total)
+                results = self.step(batches, tf.constant(count), tf.constant(float(signal.received)))
+                done += count
+                loss, waited, stops = (float(result) for result in results)
+                self.meter.add(count, waited, first=self.meter.calls == 0)
+                self._require_good(loss, done)
+                score = self._after(done, bool(stops)) or score
+        self._close()
+        return Outcome(score, float(self.best_error), int(self.best_step))
+
+    def _restore(self):
+        """Everything that stays of an earlier start, in every process."""
+        if self.folder:
+            with disk_errors(self.folder.path):
+                self.checkpoints.restore()
+        share_from_chief(self.strategy, self.saved.values())
+        self.log = None
+        if self.folder:
+            with disk_errors(self.folder.path):
+                self.log = RunLog(self.folder.path, self.folder.record["settings"]["model"], self.step.done)
+        self.meter = Meter(self.recipe.batch_size, self.log.seconds if self.log else 0.0)
+        return self.step.done
+
+    def _batches(self, done):
+        return self.strategy.distribute_datasets_from_function(
+            lambda context: training_batches(self.data, self.recipe, self.seed, done, context)
         )
 
+    def _after(self, done, stops):
+        """What is due after this step; the score, if the net was tested."""
+        total, score = self.recipe.train_steps, None
+        last = done == total
+        evaluates = done % self.intervals.evaluation == 0 or last
+        saves = done % self.intervals.checkpoint == 0 or last or stops
+        if done % self.intervals.report == 0 or last:
+            self.data.bad_images.check()
+            self.progress.update(done, *self.step.since_evaluation.means(), self._rate(done), self.meter.rate)
+        if (evaluates or saves) and not self.step.has_finite_weights():  # The loss is that of the weights before.
+            raise UserError(_remedy("the weights are no longer finite", done))
+        if done % self.intervals.log == 0 or last:
+            self._log(done)
+        if evaluates:
+            score = self._evaluate(done)
+        if saves and self.folder:
+            with disk_errors(self.folder.path):
+                self.checkpoints.save(done)
+        if stops and not last:
+            self._close()
+            raise Stopped(f"stopped after step {done} and saved; the same command goes on from there")
+        return score
 
-def _evaluate(step, data, evaluator, folder, done, rate, meter, recipe):
-    """Writes a row of metrics and the curve."""
-    speed = meter.rate(done)
-    loss, accuracy = step.metrics()
-    step.reset_metrics()
-    score = evaluator(data.test_images, data.test_labels)
-    folder.add_metrics(
-        {
-            "step": done,
-            "epoch": round(done * recipe.batch_size / len(data.train_images), 3),
-            "learning_rate": rate,
-            "train_loss": loss,
-            "train_error": 100 * (1 - accuracy),
-            "test_loss": score.loss,
-            "test_error": score.error,
-            "images_per_second": round(speed, 1),
-            "seconds": round(meter.seconds, 1),
-        }
+    def _require_good(self, loss, done):
+        bad = int(self.step.first_bad_step)
+        if bad:
+            raise UserError(_remedy(f"the loss of step {bad} is not finite or has exploded (now {loss:g})", done))
+
+    def _rate(self, done):
+        """Of the step just made."""
+        return float(learning_rate(self.recipe, done - 1))
+
+    def _log(self, done):
+        loss, accuracy = self.step.since_log.means()
+        norms = zip(self.step.norm_groups, self.step.gradient_norms.numpy().tolist(), strict=True)
+        self.step.since_log.reset()
+        if self.log:
+            row = {"step": done, "loss": loss, "error": 100 * (1 - accuracy), "learning_rate": self._rate(done)}
+            row |= {f"gradient_norm_{group}": norm for group, norm in norms}
+            with disk_errors(self.folder.path):
+                self.log.add_steps(row | self.meter.columns())
+
+    def _score(self):
+        return self.evaluator(self.step.weights_to_evaluate())
+
+    def _evaluate(self, done):
+        """Tests the net, writes a row of metrics and the curve, and keeps the net if it is the best so far."""
+        loss, accuracy = self.step.since_evaluation.means()
+        self.step.since_evaluation.reset()
+        columns = self.meter.columns()
+        with self.meter.paused():
+            score = self._score()
+            self.data.bad_images.check()
+            better = score.error < float(self.best_error)
+            if better:
+                self.best_error.assign(score.error)
+                self.best_step.assign(done)
+            if self.folder:
+                row = {
+                    "step": done,
+                    "epoch": round(done * self.recipe.batch_size / len(self.data.train), 3),
+                    "learning_rate": self._rate(done),
+                    "train_loss": loss,
+                    "train_error": 100 * (1 - accuracy),
+                    "test_loss": score.loss,
+                    "test_error": score.error,
+                }
+                with disk_errors(self.folder.path):
+                    self.log.add_evaluation(row | columns | {"seconds": round(self.meter.seconds, 1)})
+                    if better:
+                        save_keras(self.plain_copy(), self.folder.path / "best.keras")
+        self.progress.say(f"step {done}: test error {score.error:.2f} % ({score.wrong} of {score.images} wrong)")
+        return score
+
+    def plain_copy(self) -> keras.Model:
+        """Returns the net as it was last tested, in float32, its variables on one device."""
+        return self.evaluator.copy if self.step.replicas == 1 else float32_copy(self.evaluator.copy)
+
+    def _close(self):
+        if self.log:
+            self.log.close()
+
+
+def save_keras(model: keras.Model, path: Path) -> None:
+    """Writes a `.keras` file at once."""
+    partial = path.with_name(f".partial.{path.name}")
+    model.save(partial)
+    os.replace(partial, path)
+
+
+def _remedy(what, step):
+    return (
+        f"{what}, after step {step}. Start again in another --run_dir with a lower --learning_rate, a longer "
+        "--warmup_steps or --clip_norm=1; the last good checkpoint is kept."
     )
-    draw_learning_curve(folder.metrics(), folder.path / "learning_curve.png", folder.record["settings"]["model"])
-    meter.restart(done)
-    return score
-
-
-class _Meter:
-    """Images a second since the last evaluation, and seconds of training, those before a break included."""
-
-    def __init__(self, start, batch_size, seconds_before):
-        self.batch_size = batch_size
-        self.began = time.monotonic() - seconds_before
-        self.restart(start)
-
-    def restart(self, step):
-        self.step, self.time = step, time.monotonic()
-
-    def rate(self, step):
-        return (step - self.step) * self.batch_size / max(time.monotonic() - self.time, 1e-9)
-
-    @property
-    def seconds(self):
-        return time.monotonic() - self.began

@@ -15,15 +15,17 @@ class ProgressReport:
     Args:
         start: Steps done before.
         total: Steps in all.
+        silent: Whether it says nothing: in the processes that are not the chief.
     """
 
-    def __init__(self, start: int, total: int):
+    def __init__(self, start: int, total: int, silent: bool = False):
+        self.silent = silent
         self.total = total
         self.first, self.began = start, time.monotonic()
         self.spoken = 0.0
         self.console = Console(highlight=False)
         self.bar = None
-        if self.console.is_terminal:
+        if self.console.is_terminal and not silent:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
             self.bar = Progress(*columns, console=self.console)
             self.task = self.bar.add_task("", total=total, completed=start)
@@ -54,5 +56,5 @@ class ProgressReport:
         """Prints a line, above the bar if there is one."""
         if self.bar:
             self.console.print(text)
-        else:
+        elif not self.silent:
             print(text, file=sys.stdout, flush=True)

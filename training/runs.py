@@ -2,20 +2,20 @@
 
 run.json            settings, data, environment, status and result
 metrics.csv         a row for each evaluation
-learning_curve.png  the same, drawn
+steps.csv           a row for each 100 training steps
+learning_curve.png  metrics.csv, drawn
+tensorboard/        both tables as events of TensorBoard
 checkpoints/        what the run goes on from
-model.keras         the trained net, float32
+best.keras          the net at its lowest test error, float32
+model.keras         the net at the end, float32
 """
 
 import fcntl
 import json
-import os
-import tempfile
 from pathlib import Path
 
-import pandas as pd
-
 from training.errors import UserError, user_errors
+from training.files import write_text
 
 
 class RunFolder:
@@ -90,42 +90,3 @@ class RunFolder:
         """Marks the run as finished, with its result."""
         self.record = {**self.record, "status": "finished", "result": result}
         self._write_record()
-
-    def metrics(self) -> pd.DataFrame:
-        """Returns the rows written so far."""
-        file = self.path / "metrics.csv"
-        return pd.read_csv(file) if file.exists() else pd.DataFrame()
-
-    def seconds(self) -> float:
-        """Returns the seconds of training that the rows tell of."""
-        rows = self.metrics()
-        return float(rows["seconds"].iloc[-1]) if len(rows) else 0.0
-
-    def keep_metrics(self, last_step: int) -> None:
-        """Cuts off the rows after `last_step`, which the run is about to compute again."""
-        rows = self.metrics()
-        if len(rows):
-            self._write_metrics(rows[rows["step"] <= last_step])
-
-    def add_metrics(self, row: dict) -> None:
-        """Appends a row."""
-        self._write_metrics(pd.concat([self.metrics(), pd.DataFrame([row])], ignore_index=True))
-
-    def _write_metrics(self, rows):
-        write_text(self.path / "metrics.csv", rows.to_csv(index=False))
-
-
-def require_writable(folder: Path, flag: str) -> None:
-    """Makes the folder and raises UserError unless a file can be written to it: better now than after the training."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"--{flag}={folder} cannot be written to: {error.strerror}.") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file at once: whoever reads it finds the old text or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)

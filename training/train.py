@@ -4,31 +4,51 @@ import dataclasses
 
 from absl import flags
 
+from training.devices import DISTRIBUTIONS
 from training.errors import UserError, run_program
 from training.job import Job, run
-from training.recipes import RECIPES, Recipe, setting_type
+from training.recipes import RECIPES, setting_type, settings
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("data", "digits", "data set: digits, or the name of a TFDS image classification set, like cifar10")
+flags.DEFINE_string(
+    "data",
+    "digits",
+    "digits; the name of a TFDS image classification set, like cifar10; a folder of images, like ./photographs, with "
+    "<class>/ or <split>/<class>/ in it; or a file of arrays, like digits.npz",
+)
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
-flags.DEFINE_string("train_split", None, "TFDS split to train on, like 'train[:45000]'; default: train")
-flags.DEFINE_string("test_split", None, "TFDS split to test on; default: test, or validation where there is no test")
+flags.DEFINE_string("train_split", None, "split to train on, in TFDS also like 'train[:45000]'; default: train")
+flags.DEFINE_string("test_split", None, "split to test on; default: test, or validation where there is no test")
+flags.DEFINE_float("test_fraction", 0.1, "held out for testing where the data has no split", 0.0, 1.0)
 flags.DEFINE_integer("image_size", None, "side to which images are resized, in pixels", lower_bound=1)
+flags.DEFINE_integer("max_bad_images", 0, "how many images that cannot be decoded are left out", lower_bound=0)
 flags.DEFINE_integer("classes", None, "number of classes; must be that of the data, which is the default")
 flags.DEFINE_string("model", "PreResNet20", "name of a net, see keras_preresnet.list_models()")
 flags.DEFINE_string("design", None, "activation design of its units; default: the net's own")
 flags.DEFINE_string("shortcut", None, "shortcut of its units; default: identity")
 flags.DEFINE_list("shortcut_options", [], "what the shortcut takes, like gate_bias=-6 or scale=0.5,residual_scale=0.5")
 flags.DEFINE_string("widening", None, "zero_padding or projection; default: the net's own")
-flags.DEFINE_bool("remat", False, "compute each unit again in the backward pass, to save memory")
-flags.DEFINE_enum("recipe", None, list(RECIPES), "default: digits for digits, else paper_cifar")
+flags.DEFINE_enum("remat", "none", ["none", "unit"], "what is computed again in the backward pass, to save memory")
+flags.DEFINE_enum("recipe", None, list(RECIPES), "default: that made for the data set, else quick")
 flags.DEFINE_float("epochs", None, "passes over the training images, instead of --train_steps", lower_bound=0)
 flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "in which the net trains")
 flags.DEFINE_enum("jit_compile", "auto", ["auto", "on", "off"], "XLA; auto: on a GPU only, for it is slower on a CPU")
+flags.DEFINE_enum(
+    "distribute",
+    "auto",
+    DISTRIBUTIONS,
+    "over which devices: mirrored, all GPUs of this machine; multi_worker, the processes of TF_CONFIG; auto: those that "
+    "are there",
+)
+flags.DEFINE_integer("cpu_replicas", 1, "parts of the CPU, to try mirrored training without GPUs", lower_bound=1)
+flags.DEFINE_bool("sync_batch_norm", False, "take batch-norm statistics from the whole batch, not from each replica's")
+flags.DEFINE_bool("deterministic", False, "use deterministic operations alone: the same run gives the same bits")
 flags.DEFINE_integer("seed", 0, "of the initial weights, the order of the images and the augmentation", 0, 2**32 - 1)
 flags.DEFINE_integer("steps_per_evaluation", None, "default: one epoch, at least 100 steps", lower_bound=1)
 flags.DEFINE_integer("steps_per_checkpoint", 500, "steps between two checkpoints", lower_bound=1)
+flags.DEFINE_integer("steps_per_log", 100, "steps between two rows of the log", lower_bound=1)
+flags.DEFINE_integer("steps_per_call", None, "steps made in one call; default: 1 on a CPU, 10 on a GPU", lower_bound=1)
 flags.DEFINE_string(
     "run_dir", None, "folder of the run; default: runs/<model>_<data>. A run begun there is gone on with"
 )
@@ -40,8 +60,11 @@ flags.DEFINE_string(
 def _define_recipe_flags():
     """Every number of a recipe is a flag, whose default is the recipe's."""
     define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
-    for setting in dataclasses.fields(Recipe):
+    for setting in settings():
         text = f"{setting.metadata['help']}; default: the recipe's, in paper_cifar {setting.default}"
+        if setting.metadata["choices"]:
+            flags.DEFINE_enum(setting.name, None, setting.metadata["choices"], text)
+            continue
         define.get(setting_type(setting), flags.DEFINE_list)(setting.name, None, text)
 
 
@@ -49,18 +72,21 @@ _define_recipe_flags()
 
 
 def _recipe_overrides() -> dict:
-    given = {setting.name: FLAGS[setting.name].value for setting in dataclasses.fields(Recipe)}
+    given = {setting.name: FLAGS[setting.name].value for setting in settings()}
     given = {name: value for name, value in given.items() if value is not None}
     if "learning_rate_drops" in given:
         drops = given["learning_rate_drops"]
         if not all(drop.isdigit() for drop in drops):
             raise UserError(f"--learning_rate_drops={','.join(drops)} is refused: steps like 32000,48000 are needed.")
         given["learning_rate_drops"] = tuple(map(int, drops))
+    if "exclude_from_weight_decay" in given:
+        given["exclude_from_weight_decay"] = tuple(given["exclude_from_weight_decay"])
     return given
 
 
 def _model_options() -> dict:
-    named = {name: FLAGS[name].value for name in ("design", "shortcut", "widening", "remat")}
+    named = {name: FLAGS[name].value for name in ("design", "shortcut", "widening")}
+    named["remat"] = FLAGS.remat == "unit"
     pairs = [pair.partition("=") for pair in FLAGS.shortcut_options]
     try:
         named["shortcut_options"] = {key: _number(value) for key, _, value in pairs}

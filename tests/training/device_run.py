@@ -1,0 +1,80 @@
+"""Trains a small net for ten steps on the devices that its arguments name, and writes what came of it to a file.
+
+A program of its own: TensorFlow chooses its devices once in a process. Arguments: JSON of `settings`, output file.
+"""
+
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_preresnet import ResidualNetwork
+from training.devices import choose_strategy, is_chief, share_from_chief
+from training.recipes import Recipe
+from training.step import TrainingStep
+
+BATCH, STEPS = 16, 10
+NET = {"units": (6, 2), "widths": (8, 16), "stem_width": 8, "classes": 3, "input_shape": (8, 8, 3)}
+RECIPE = Recipe(batch_size=BATCH, train_steps=STEPS, warmup_steps=0, learning_rate=0.05, learning_rate_drops=())
+
+
+def batches():
+    """Returns images, labels and weights of all steps; the last image of each batch does not count."""
+    draw = np.random.default_rng(1)
+    images = draw.normal(size=(STEPS, BATCH, 8, 8, 3)).astype("float32")
+    weights = np.ones((STEPS, BATCH), "float32")
+    weights[:, -1] = 0
+    return images, draw.integers(0, 3, (STEPS, BATCH)), weights
+
+
+def distributed(strategy):
+    """Returns an iterator whose turns are the replicas' equal shares of each batch."""
+
+    def shares(context):
+        local = context.num_replicas_in_sync // context.num_input_pipelines
+        first, share = context.input_pipeline_id * local, BATCH // context.num_replicas_in_sync
+
+        def pick(turn):
+            row = (first + turn % local) * share
+            return tuple(tf.constant(array)[turn // local][row : row + share] for array in batches())
+
+        return tf.data.Dataset.range(STEPS * local).map(pick)
+
+    return iter(strategy.distribute_datasets_from_function(shares))
+
+
+def run(settings: dict) -> dict[str, np.ndarray]:
+    """Returns the losses, weights and statistics of a training with these settings."""
+    strategy = choose_strategy(settings.get("distribute", "auto"), settings.get("cpu_replicas", 1))
+    keras.utils.set_random_seed(1)
+    precision = settings.get("precision", "float32")
+    with strategy.scope():
+        model = ResidualNetwork(**NET, dtype=precision, **settings.get("net", {}))
+        recipe = Recipe(**{**RECIPE.__dict__, **settings.get("recipe", {})})
+        step = TrainingStep(
+            model, recipe, precision, settings.get("jit_compile", False), settings.get("sync_batch_norm", False), strategy
+        )
+    if not is_chief(strategy):  # What only the chief has read from its files.
+        for weight in model.weights:
+            weight.assign(tf.zeros_like(weight))
+    share_from_chief(strategy, step.variables_to_save().values())
+    iterator = distributed(strategy)
+    per_call = settings.get("steps_per_call", 1)
+    losses, stops = [], []
+    for call in range(STEPS // per_call):
+        stopping = float(call == 3 and settings.get("stops", False) and not is_chief(strategy))
+        loss, waited, stopped = step(iterator, tf.constant(per_call), tf.constant(stopping))
+        assert float(waited) >= 0
+        losses.append(float(loss))
+        stops.append(float(stopped))
+    weights = {f"weight/{i}/{v.path}": v.numpy() for i, v in enumerate(model.trainable_variables)}
+    statistics = {f"statistic/{i}/{v.path}": v.numpy() for i, v in enumerate(model.non_trainable_variables)}
+    averages = {f"average/{i}": v.numpy() for i, v in enumerate(step.weights_to_evaluate())}
+    totals = {"totals": step.since_evaluation.sums.numpy(), "norms": step.gradient_norms.numpy()}
+    return {"losses": np.array(losses), "stops": np.array(stops), **totals, **weights, **statistics, **averages}
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[2], **run(json.loads(sys.argv[1])))

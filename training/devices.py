@@ -1,0 +1,129 @@
+"""The devices of a run: one, several of one machine, or those of several machines (TF_CONFIG)."""
+
+import json
+import os
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from training.errors import UserError
+from training.optimizer import assign
+
+DISTRIBUTIONS = ("auto", "none", "mirrored", "multi_worker")
+
+
+def choose_strategy(distribute: str = "auto", cpu_replicas: int = 1) -> tf.distribute.Strategy:
+    """Returns the strategy, to be called before TensorFlow has done anything else.
+
+    Args:
+        distribute: "none"; "mirrored" over the GPUs of this machine; "multi_worker" over the processes that TF_CONFIG
+            names; "auto": the last that applies.
+        cpu_replicas: More than 1 splits the CPU, to try mirrored training where there is no GPU.
+
+    Raises:
+        UserError: if the devices are not there, or two settings exclude each other.
+    """
+    workers = _workers()
+    if cpu_replicas > 1:
+        _split_cpu(distribute, cpu_replicas)
+    gpus = tf.config.list_logical_devices("GPU") if distribute != "multi_worker" and workers < 2 else []
+    if distribute == "multi_worker" or (distribute == "auto" and workers > 1):
+        if not workers:
+            raise UserError("--distribute=multi_worker needs the environment variable TF_CONFIG, which is not set.")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if cpu_replicas > 1:
+        return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(cpu_replicas)])
+    if distribute == "mirrored" and len(gpus) < 2:
+        raise UserError(
+            f"--distribute=mirrored needs two GPUs, and {len(gpus)} are here; "
+            "--cpu_replicas=2 tries it on a split CPU, --distribute=none takes one device."
+        )
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 and distribute != "none" else tf.distribute.get_strategy()
+
+
+def _workers():
+    """How many processes TF_CONFIG names; 0 if it is not set."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 0
+    try:
+        cluster = json.loads(text)["cluster"]
+        return sum(len(addresses) for job, addresses in cluster.items() if job in ("chief", "worker"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            'TF_CONFIG is no JSON like {"cluster": {"worker": ["host:port", ...]}, '
+            '"task": {"type": "worker", "index": 0}}.'
+        ) from error
+
+
+def _split_cpu(distribute, cpu_replicas):
+    if distribute in ("none", "multi_worker"):
+        raise UserError(
+            f"--cpu_replicas={cpu_replicas} and --distribute={distribute} exclude each other: "
+            "only --distribute=mirrored uses several devices of one machine."
+        )
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    logical = [tf.config.LogicalDeviceConfiguration()] * cpu_replicas
+    if tf.config.get_logical_device_configuration(cpu) != logical:
+        tf.config.set_logical_device_configuration(cpu, logical)
+
+
+def uses_xla(jit_compile: str) -> bool:
+    """Whether "auto", "on" or "off" means XLA here: on a CPU it makes slower code than TensorFlow's own."""
+    accelerators = tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU")
+    return jit_compile == "on" or (jit_compile == "auto" and bool(accelerators))
+
+
+def steps_per_call(asked: int | None) -> int:
+    """Returns how many steps a call of the training step makes.
+
+    On a CPU a step takes so much longer than its call that several gain nothing, and a signal is heard later.
+    """
+    return asked or (10 if tf.config.list_physical_devices("GPU") else 1)
+
+
+def workers(strategy: tf.distribute.Strategy) -> int:
+    """Returns the number of processes that train together."""
+    return strategy.extended._num_workers if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else 1
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes the run folder."""
+    resolver = strategy.cluster_resolver
+    if workers(strategy) == 1 or resolver is None:
+        return True
+    return resolver.task_type == "chief" or (
+        resolver.task_type == "worker" and resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs
+    )
+
+
+def share_from_chief(strategy: tf.distribute.Strategy, variables: Iterable[tf.Variable]) -> None:
+    """Gives the chief's values to the other processes, which need no access to its files."""
+    variables = list(variables)
+    if workers(strategy) == 1:
+        return
+
+    def of_the_chief():
+        context = tf.distribute.get_replica_context()
+        chief = context.replica_id_in_sync_group == 0
+        for variable in variables:
+            wide = variable.dtype if variable.dtype.is_floating else tf.int64
+            value = tf.cast(tf.convert_to_tensor(variable), wide)
+            value = tf.where(chief, value, tf.zeros_like(value))
+            assign(variable, context.all_reduce(tf.distribute.ReduceOp.SUM, value))
+
+    tf.function(lambda: strategy.run(of_the_chief), autograph=False)()
+
+
+def agree_with_chief(strategy: tf.distribute.Strategy, number: int) -> int:
+    """Returns the chief's number in every process."""
+    if workers(strategy) == 1:
+        return number
+
+    def of_the_chief():
+        context = tf.distribute.get_replica_context()
+        value = tf.where(context.replica_id_in_sync_group == 0, tf.constant(number, tf.int64), 0)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+    result = tf.function(lambda: strategy.run(of_the_chief), autograph=False)()
+    return int(strategy.experimental_local_results(result)[0])

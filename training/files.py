@@ -1,0 +1,40 @@
+"""Writing files at once, and what happens when the disk does not take them."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tensorflow as tf
+
+from training.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file at once: whoever reads it finds the old text or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def require_writable(folder: Path, flag: str) -> None:
+    """Makes the folder and raises UserError unless a file can be written to it: better now than after the training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"--{flag}={folder} cannot be written to: {error.strerror}.") from error
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turns what the disk refuses into a UserError; what was written before stays."""
+    try:
+        yield
+    except (OSError, tf.errors.ResourceExhaustedError, tf.errors.InternalError, tf.errors.UnknownError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UserError(
+            f"{folder} could not be written to: {reason}. The last good checkpoint is kept; make room and start the "
+            "same command again."
+        ) from error
