@@ -41,3 +41,6 @@ class Preprocessing:
 # Of the training images, from [FB].
 CIFAR10 = Preprocessing((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
 CIFAR100 = Preprocessing((129.3, 124.1, 112.4), (68.2, 65.4, 70.4))
+IMAGENET = Preprocessing(
+    tuple(255 * mean for mean in (0.485, 0.456, 0.406)), tuple(255 * deviation for deviation in (0.229, 0.224, 0.225))
+)

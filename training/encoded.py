@@ -1,0 +1,200 @@
+"""Encoded images as batches: read at random access, decoded in parallel, in the order asked for, whatever is broken."""
+
+import copy
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from training.augmentation import (
+    COLOUR_ORDER,
+    COLOUR_STRENGTHS,
+    DRAWS,
+    FLIP,
+    LIGHTING,
+    View,
+    centre_view,
+    inception_view,
+    scale_view,
+)
+from training.bad_images import BadImages
+from training.colour import colour_jitter, lighting
+from training.decoding import decode_window, open_picture
+from training.errors import UserError
+from training.sources import Source
+
+AUGMENTATIONS = ("scale", "inception")
+PARALLEL = os.cpu_count() or 1
+PART = 256  # Images at a time where all are gone through.
+
+Show = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # From an encoded image and its draws.
+
+
+class EncodedImages:
+    """Images that are decoded anew, and differently, each time they are asked for.
+
+    Args:
+        source: Of the encoded images.
+        size: Side of the square that the net is trained on.
+        augmentation: "scale", the paper's, resized bilinearly, or "inception", [FB]'s, bicubically, with colour jitter
+            and lighting. Both resize with antialiasing (the bicubic of [FB] has none).
+        flip: Whether to mirror each training image with probability 1/2.
+        bad_images: Where the names of images that cannot be decoded go.
+    """
+
+    def __init__(self, source: Source, size: int, augmentation: str, flip: bool, bad_images: BadImages):
+        if augmentation == "inception" and source.channels != 3:
+            raise UserError("--augmentation=inception is refused: it changes colours, and these images are grey.")
+        self._source = source
+        self._size = size
+        self._augmentation = augmentation
+        self._flip = flip
+        self._bad_images = bad_images
+        self.evaluation_size = size
+        self.evaluation_short_side = round(256 / 224 * size)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) in training."""
+        return self._size, self._size, self._source.channels
+
+    def with_evaluation_size(self, size: int, short_side: int | None = None) -> "EncodedImages":
+        """Returns a copy that is evaluated on central crops of `size`, of images resized to `short_side`.
+
+        `short_side` is by default in the proportion of 256 to 224; [FB]'s test at 320 has `short_side=320`.
+        """
+        short_side = round(256 / 224 * size) if short_side is None else short_side
+        if not 1 <= size <= short_side:
+            raise UserError(f"an evaluation size of {size} is refused: allowed are 1 to the short side, {short_side}.")
+        other = copy.copy(self)
+        other.evaluation_size, other.evaluation_short_side = size, short_side
+        return other
+
+    def dataset(self, rows: tf.data.Dataset, training: bool) -> tf.data.Dataset:
+        """Returns the images of `rows`, in the same order.
+
+        Args:
+            rows: Batches of (index int64 `(batch,)`, draws float32 `(batch, DRAWS)`); an index of -1 is padding.
+            training: Whether to augment; otherwise the single central crop.
+
+        Returns:
+            Batches of (images, labels int64 `(batch,)`, weights float32 `(batch,)`). Images are uint8, but float32 and
+            beyond 0 and 255 for "inception" in training, as [FB] does not round. The weight is 0, and the image black,
+            for padding and for what cannot be decoded; 1 otherwise.
+        """
+        side = self._size if training else self.evaluation_size
+        floats = training and self._augmentation == "inception"
+        show = {"scale": self._scaled, "inception": self._inception}[self._augmentation] if training else self._centre
+        spec = tf.TensorSpec([side, side, self._source.channels], tf.float32 if floats else tf.uint8)
+        return decoded(self._source, rows, show, spec, self._bad_images)
+
+    def parts(self) -> Iterator[np.ndarray]:
+        """Yields all images that can be decoded, as they are evaluated: uint8 `(some, height, width, channels)`."""
+        for images, _, weights in self.dataset(every_row(len(self)), training=False).as_numpy_iterator():
+            yield images[weights > 0]
+
+    def add_to(self, digest) -> None:
+        """Adds what tells the source from others to a digest of `hashlib`."""
+        self._source.add_to(digest)
+
+    def _centre(self, encoded, draws):
+        def view(size):
+            return centre_view(size, self.evaluation_short_side, self.evaluation_size)
+
+        return rounded(show_view(encoded, view, self.evaluation_size, "triangle", self._source.channels))
+
+    def _scaled(self, encoded, draws):
+        def view(size):
+            return scale_view(size, draws, self._size)
+
+        image = show_view(encoded, view, self._size, "triangle", self._source.channels)
+        return self._flipped(rounded(image), draws)
+
+    def _inception(self, encoded, draws):
+        def view(size):
+            return inception_view(size, draws, self._size)
+
+        image = show_view(encoded, view, self._size, "keyscubic", 3)
+        image = colour_jitter(image, draws[COLOUR_ORDER], draws[COLOUR_STRENGTHS])
+        return self._flipped(lighting(image, draws[LIGHTING]), draws)
+
+    def _flipped(self, image, draws):
+        return tf.cond(draws[FLIP] < 0.5, lambda: image[:, ::-1], lambda: image) if self._flip else image
+
+
+def show_view(encoded: tf.Tensor, choose: Callable[[tf.Tensor], View], side: int, kernel: str, channels: int):
+    """Decodes the window of the view that `choose` makes of the image's size, and resizes it to float32 squares."""
+    picture = open_picture(encoded)  # In RGB; of grey the first channel is as good as any.
+    view = choose(picture.size)
+    square = tf.raw_ops.ScaleAndTranslate(
+        images=decode_window(picture, view.window)[
+            None, ..., :channels
+        ],  # Of grey in RGB, the first is as good as any.
+        size=[side, side],
+        scale=view.scale,
+        translation=view.translation,
+        kernel_type=kernel,
+        antialias=True,
+    )
+    return tf.ensure_shape(square[0], [side, side, channels])
+
+
+def rounded(image: tf.Tensor) -> tf.Tensor:
+    """Returns a uint8 image of a float one."""
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+
+
+def every_row(count: int) -> tf.data.Dataset:
+    """Returns the rows of all images in order, without draws that mean anything; the last batch may be smaller."""
+    return tf.data.Dataset.range(count).batch(PART).map(lambda index: (index, tf.zeros([tf.size(index), DRAWS])))
+
+
+def decoded(
+    source: Source, rows: tf.data.Dataset, show: Show, spec: tf.TensorSpec, bad_images: BadImages
+) -> tf.data.Dataset:
+    """Returns batches of (`show`n images, labels, weights) of `rows`; as `EncodedImages.dataset` of a source.
+
+    Args:
+        spec: Of what `show` makes of an image.
+    """
+
+    def read(index, draws):
+        return index, draws, source.records(tf.maximum(index, 0))
+
+    def shown(index, draws, record):
+        encoded, label = source.open(record)
+        return tf.ensure_shape(show(encoded, draws), spec.shape), label, tf.constant(1.0)
+
+    def note(index):
+        if index >= 0:
+            bad_images.record(source.name_of(int(index)))
+        return np.float32(0)
+
+    def absent(index, draws, record):
+        weight = tf.numpy_function(note, [index], tf.float32)
+        return tf.zeros(spec.shape, spec.dtype), tf.constant(0, tf.int64), tf.ensure_shape(weight, [])
+
+    def shown_or_absent(*row):
+        one = tf.data.Dataset.from_tensors(row)
+        tried = one.filter(_is_no_padding).map(shown).ignore_errors()
+        return tried.concatenate(one.map(absent)).take(1).get_single_element()
+
+    def batch(index, *rest):
+        """All at once; one by one if that fails for any, because then a dataset does not say for which."""
+        each, count = tf.data.Dataset.from_tensor_slices((index, *rest)), tf.size(index, tf.int64)
+        whole = each.filter(_is_no_padding).map(shown, PARALLEL).batch(count, drop_remainder=True).ignore_errors()
+        return whole.concatenate(each.map(shown_or_absent, PARALLEL).batch(count)).take(1)
+
+    def pinned(*parts):
+        batch_size = rows.element_spec[0].shape[:1]
+        return tuple(tf.ensure_shape(part, batch_size + part.shape[1:]) for part in parts)
+
+    return rows.map(read, 2).prefetch(1).flat_map(batch).map(pinned).prefetch(2)
+
+
+def _is_no_padding(index, *_):
+    return index >= 0
