@@ -18,6 +18,7 @@ TRAIN = [
     "matplotlib>=3.9",
     "pandas>=2.2",
     "rich>=13",
+    "tensorboard>=2.20",
 ]
 TEST = [*TRAIN, "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "wheel"]
 

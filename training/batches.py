@@ -48,7 +48,7 @@ def evaluation_batches(
     batch_size: int,
     context: tf.distribute.InputContext = ONE_DEVICE,
 ) -> tf.data.Dataset:
-    """Returns every image once, again and again, in `evaluation_steps` batches; the last is filled up with weights 0."""
+    """Returns every image once, again and again, in `evaluation_steps` batches; what fills the last has weight 0."""
     local, first, share = _shares(batch_size, context)
 
     def rows(turn):

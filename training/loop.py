@@ -96,7 +96,7 @@ class Training:
                 self._require_good(loss, done)
                 score = self._after(done, bool(stops)) or score
         self._close()
-        return Outcome(score, float(self.best_error), int(self.best_step))
+        return Outcome(score, float(self.best_error.numpy()), int(self.best_step.numpy()))
 
     def _restore(self):
         """Everything that stays of an earlier start, in every process."""
@@ -140,7 +140,7 @@ class Training:
         return score
 
     def _require_good(self, loss, done):
-        bad = int(self.step.first_bad_step)
+        bad = int(self.step.first_bad_step.numpy())
         if bad:
             raise UserError(_remedy(f"the loss of step {bad} is not finite or has exploded (now {loss:g})", done))
 
@@ -169,7 +169,7 @@ class Training:
         with self.meter.paused():
             score = self._score()
             self.data.bad_images.check()
-            better = score.error < float(self.best_error)
+            better = score.error < float(self.best_error.numpy())
             if better:
                 self.best_error.assign(score.error)
                 self.best_step.assign(done)

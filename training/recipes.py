@@ -6,9 +6,9 @@ import re
 import typing
 from dataclasses import dataclass, field
 
+from training.data import AUGMENTATIONS
 from training.errors import UserError
 
-AUGMENTATIONS = ("translation", "scale", "inception", "none")
 SCHEDULES = ("steps", "cosine", "linear")
 WARMUPS = ("constant", "linear")
 

@@ -110,7 +110,7 @@ class TrainingStep:
     @property
     def done(self) -> int:
         """Steps done."""
-        return int(self.optimizer.step)
+        return int(self.optimizer.step.numpy())
 
     @tf.function(autograph=False)
     def __call__(

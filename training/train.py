@@ -38,8 +38,7 @@ flags.DEFINE_enum(
     "distribute",
     "auto",
     DISTRIBUTIONS,
-    "over which devices: mirrored, all GPUs of this machine; multi_worker, the processes of TF_CONFIG; auto: those that "
-    "are there",
+    "mirrored: over all GPUs of this machine; multi_worker: over the processes of TF_CONFIG; auto: as it is",
 )
 flags.DEFINE_integer("cpu_replicas", 1, "parts of the CPU, to try mirrored training without GPUs", lower_bound=1)
 flags.DEFINE_bool("sync_batch_norm", False, "take batch-norm statistics from the whole batch, not from each replica's")

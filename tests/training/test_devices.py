@@ -1,0 +1,226 @@
+"""The same training on one device, on two replicas of one process, and in two processes on this machine.
+
+Each replica normalizes its own share of the batch, so the reference for two replicas is one device that computes a
+batch in two parts, one after another; with synchronised batch norm it is the plain batch. What the two parts do to the
+moving statistics is recomputed here: one device moves them twice, two replicas by the mean.
+
+Tolerance in float32, of losses and weights after ten steps: 1e-5.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.devices import choose_strategy, is_chief, steps_per_call, uses_xla, workers
+from training.errors import UserError
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# Rounding alone decides in half precision which ReLUs open, and XLA rounds elsewhere: the losses stay near.
+TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05, "mixed_float16": 0.02}
+IN_PARTS = {"recipe": {"accumulation_steps": 2}}
+SYNCHRONISED = {"sync_batch_norm": True, "net": {"unroll": True}}
+HERE = {
+    **{f"one {precision}": {"precision": precision} for precision in PRECISIONS},
+    **{f"in parts {precision}": {**IN_PARTS, "precision": precision} for precision in PRECISIONS},
+    **{f"mirrored {precision}": {"cpu_replicas": 2, "precision": precision} for precision in PRECISIONS},
+    **{
+        f"mirrored XLA {precision}": {"cpu_replicas": 2, "precision": precision, "jit_compile": True}
+        for precision in PRECISIONS
+    },
+    "one XLA float32": {"jit_compile": True},
+    "several steps a call": {"steps_per_call": 5},
+    "mirrored several steps a call": {"cpu_replicas": 2, "steps_per_call": 5},
+    "synchronised": {"cpu_replicas": 2, **SYNCHRONISED},
+    "dropout mirrored": {"cpu_replicas": 2, "net": {"shortcut": "dropout", "shortcut_options": {"seed": 3}}},
+    "dropout in parts": {**IN_PARTS, "net": {"shortcut": "dropout", "shortcut_options": {"seed": 3}}},
+    "mirrored parts": {"cpu_replicas": 2, **IN_PARTS},
+    "average mirrored": {"cpu_replicas": 2, "recipe": {"ema_momentum": 0.5, "clip_norm": 0.1}},
+    "average in parts": {"recipe": {"ema_momentum": 0.5, "clip_norm": 0.1, "accumulation_steps": 2}},
+}
+WORKERS = {
+    "workers float32": {"stops": True},
+    "workers XLA float32": {"jit_compile": True},
+    "workers mixed_bfloat16": {"precision": "mixed_bfloat16"},
+    "workers mixed_float16": {"precision": "mixed_float16"},
+    "workers synchronised": SYNCHRONISED,
+}
+
+
+def _start(settings, file, **environment):
+    command = [sys.executable, str(Path(__file__).parent / "device_run.py"), json.dumps(settings), str(file)]
+    root = str(Path(__file__).parents[2])
+    return subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": root, **environment}, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _read(process, file):
+    _, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, errors[-3000:]
+    found = {}
+    for key, value in np.load(file).items():
+        name, _, part = key.partition(":")
+        found.setdefault(name, {})[part] = value
+    return found
+
+
+def _free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    file = tmp_path_factory.mktemp("here") / "found.npz"
+    return _read(_start(HERE, file), file)
+
+
+@pytest.fixture(scope="module")
+def both_workers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+    processes = []
+    for index in range(2):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        processes.append(_start(WORKERS, folder / f"{index}.npz", TF_CONFIG=json.dumps(task)))
+    return [_read(process, folder / f"{index}.npz") for index, process in enumerate(processes)]
+
+
+def _require_equal(ours, reference, tolerance, kinds=("losses", "weight/", "totals", "norms")):
+    keys = [key for key in reference if key.startswith(kinds)]
+    assert keys
+    for key in keys:
+        assert np.isfinite(ours[key]).all(), key
+        np.testing.assert_allclose(ours[key], reference[key], rtol=tolerance, atol=tolerance, err_msg=key)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_two_replicas_do_what_one_device_does_in_two_parts(here, precision):
+    _require_equal(here[f"mirrored {precision}"], here[f"in parts {precision}"], 1e-6)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_parts_are_normalized_separately(here, precision):
+    assert abs(here[f"one {precision}"]["losses"] - here[f"in parts {precision}"]["losses"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_half_precision_is_near_float32(here, precision):
+    ours, reference = here[f"mirrored {precision}"]["losses"], here["mirrored float32"]["losses"]
+    assert np.isfinite(ours).all()
+    np.testing.assert_allclose(ours, reference, atol=TOLERANCE[precision])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_xla_makes_the_same_steps(here, precision):
+    kinds = ("losses", "weight/", "statistic/") if precision == "float32" else ("losses",)
+    reference = here[f"mirrored {precision}"]
+    _require_equal(here[f"mirrored XLA {precision}"], reference, TOLERANCE[precision], kinds)
+    if precision == "float32":
+        _require_equal(here["one XLA float32"], here["one float32"], TOLERANCE[precision], kinds)
+
+
+def test_statistics_move_by_the_mean_over_the_replicas(here):
+    """First step: 0.9 * old + 0.1 * mean of the two batch statistics, against 0.9² old + 0.09 first + 0.1 second."""
+    mirrored, in_parts = here["mirrored float32"], here["in parts float32"]
+    means = [key for key in mirrored if key.startswith("statistic/") and "moving_mean" in key]
+    variances = [key for key in mirrored if key.startswith("statistic/") and "moving_variance" in key]
+    assert len(means) == len(variances) >= 6
+    weight_of_the_start = {"mirrored": 0.9**10, "in parts": 0.9**20}
+    for key in variances:  # Less the initial ones, all of them moved the right number of times.
+        ours = (mirrored[key] - weight_of_the_start["mirrored"]) / (1 - weight_of_the_start["mirrored"])
+        theirs = (in_parts[key] - weight_of_the_start["in parts"]) / (1 - weight_of_the_start["in parts"])
+        np.testing.assert_allclose(ours, theirs, rtol=0.25)
+
+
+def test_synchronised_replicas_do_what_one_device_does_with_the_batch(here):
+    kinds = ("losses", "weight/", "totals", "norms", "statistic/")
+    _require_equal(here["synchronised"], here["one float32"], TOLERANCE["float32"], kinds)
+
+
+@pytest.mark.parametrize("kind", ["", "mirrored "])
+def test_several_steps_a_call_are_the_same_steps(here, kind):
+    one_by_one, at_once = here[f"{kind or 'one '}float32"], here[f"{kind}several steps a call"]
+    np.testing.assert_array_equal(one_by_one["losses"][4::5], at_once["losses"])
+    _require_equal(at_once, one_by_one, 0, ("weight/", "statistic/", "totals"))
+
+
+def test_replicas_drop_other_values(here):
+    """With the same mask in both replicas the first losses would be those of ... two equal masks: they are not."""
+    mirrored, in_parts = here["dropout mirrored"], here["dropout in parts"]
+    assert np.isfinite(mirrored["losses"]).all()
+    seeds = [key for key in mirrored if "seed" in key]
+    assert seeds
+    for key in seeds:  # Both go on from the state after ten draws, not from one that is shifted by the replica.
+        assert mirrored[key][0] == in_parts[key][0]
+        assert mirrored[key][1] * 2 == in_parts[key][1]
+
+
+def test_parts_within_replicas(here):
+    assert np.isfinite(here["mirrored parts"]["losses"]).all()
+    assert abs(here["mirrored parts"]["losses"] - here["mirrored float32"]["losses"]).max() > 1e-3
+
+
+def test_averages_and_clipping_are_those_of_the_whole_gradient(here):
+    """The average after two steps at least; what the statistics make of it differs, as above."""
+    mirrored, in_parts = here["average mirrored"], here["average in parts"]
+    _require_equal(mirrored, in_parts, 1e-6)
+    averages = [key for key in mirrored if key.startswith("average/")]
+    weights = {mirrored[key].shape for key in mirrored if key.startswith("weight/")}
+    assert len(averages) > len(weights)
+    assert any(np.any(mirrored[a] != here["mirrored float32"][a]) for a in averages)
+
+
+@pytest.mark.parametrize("name", ["float32", "XLA float32", "mixed_bfloat16", "mixed_float16", "synchronised"])
+def test_two_processes_do_what_two_replicas_of_one_do(here, both_workers, name):
+    reference = here[name if name == "synchronised" else f"mirrored {name}"]
+    for found in both_workers:
+        kinds = ("losses", "weight/", "totals", "norms", "statistic/")
+        _require_equal(found[f"workers {name}"], reference, TOLERANCE["float32"], kinds)
+
+
+def test_the_word_to_stop_reaches_every_process_in_the_same_step(both_workers):
+    """Only the second process was told, in its fourth call."""
+    for found in both_workers:
+        assert found["workers float32"]["stops"].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("mirrored",), "--distribute=mirrored needs two GPUs, and 0 are here; --cpu_replicas=2 tries it"),
+        (("multi_worker",), "--distribute=multi_worker needs the environment variable TF_CONFIG"),
+        (("none", 2), "--cpu_replicas=2 and --distribute=none exclude each other"),
+        (("multi_worker", 2), "--cpu_replicas=2 and --distribute=multi_worker exclude each other"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(monkeypatch, arguments, words):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(UserError, match=words):
+        choose_strategy(*arguments)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"cluster": []}', "{}"])
+def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UserError, match="TF_CONFIG is no JSON like"):
+        choose_strategy("auto")
+
+
+def test_one_device_is_the_default(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    strategy = choose_strategy()
+    assert (strategy.num_replicas_in_sync, workers(strategy), is_chief(strategy)) == (1, 1, True)
+    assert (uses_xla("auto"), uses_xla("on"), uses_xla("off")) == (False, True, False)
+    assert (steps_per_call(None), steps_per_call(7)) == (1, 7)
