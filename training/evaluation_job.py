@@ -1,0 +1,164 @@
+"""The evaluation of a net: from where it lies to its measures, every test image counted once, in float32."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import track
+
+from training.answering import Answer, KerasNet, SavedModelNet, describe, load_net
+from training.data import ImageData, load_data
+from training.errors import UserError
+from training.evaluation_report import EvaluationReport
+from training.measures import measure_answers
+from training.runs import require_writable
+
+# What decides which images are tested on. A run's own, so that no image it was trained on is among them.
+DATA_SETTINGS = ("train_split", "test_split", "test_fraction", "seed", "image_size", "max_bad_images")
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """The flags of `training.evaluate`, as plain values; None stands for what the net's run had."""
+
+    net: str
+    data: str | None = None
+    data_dir: str | None = None
+    train_split: str | None = None
+    test_split: str | None = None
+    image_size: int | None = None
+    crop: int | None = None
+    max_bad_images: int | None = None
+    batch_size: int = 100
+    output_dir: str | None = None
+    predictions: bool = False
+
+
+def run(job: EvaluationJob) -> None:
+    """Tests the net, prints the measures and writes them to the job's folder.
+
+    Raises:
+        UserError: for a net that cannot be loaded or does not fit the data, before anything is written; for logits that
+            are not finite; for more undecodable images than are allowed.
+    """
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # Ten bits of a GPU's short float32 are fewer.
+    net = load_net(job.net)
+    if job.crop is not None:
+        net = net.for_side(job.crop)
+    data, settings = _load_test_data(job, net)
+    split = data.test if job.crop is None else _cropped(data, job.crop)
+    require_fit(net, data, split.image_shape)
+    folder = Path(job.output_dir) if job.output_dir else _default_folder(job.net)
+    require_writable(folder, "output_dir")
+    answers = answer_test_images(net.answering(data.preprocessing), split, job.batch_size)
+    data.bad_images.check()
+    facts = {
+        "net": net.name,
+        "loaded_from": "SavedModel" if isinstance(net, SavedModelNet) else "keras",
+        "data": data.name,
+        "test_split": settings.get("test_split"),
+        "image_shape": list(split.image_shape),
+        "crop": job.crop,
+        "undecodable": len(split) - len(answers),
+    }
+    report = EvaluationReport(facts, answers, tuple(data.class_names))
+    report.print(Console(highlight=False, markup=False, emoji=False))
+    report.write(folder, job.predictions)
+    print(f"written to {folder}")
+
+
+def _load_test_data(job, net) -> tuple[ImageData, dict]:
+    """The data of the net's run unless the job says otherwise, and the settings it was loaded with."""
+    known = net.record.get("settings", {})
+    name = job.data or known.get("data")
+    if name is None:
+        raise UserError(f"--data is needed: {job.net} does not say what it was trained on.")
+    if name != known.get("data"):
+        height, width, _ = net.image_shape
+        known = {"image_size": height} if name != "digits" and height == width else {}
+    settings = {key: known[key] for key in DATA_SETTINGS if known.get(key) is not None}
+    given = {key: getattr(job, key, None) for key in DATA_SETTINGS}
+    settings.update({key: value for key, value in given.items() if value is not None})
+    return load_data(name, job.data_dir, **settings), settings
+
+
+def _cropped(data, side):
+    if not hasattr(data.test, "with_evaluation_size"):
+        raise UserError(
+            f"--crop={side} is refused: the images of {data.name} are kept in memory at "
+            f"{describe(data.test.image_shape)}; only a set of encoded images can be cropped otherwise."
+        )
+    return data.test.with_evaluation_size(side, short_side=side)
+
+
+def require_fit(net: KerasNet | SavedModelNet, data: ImageData, image_shape: tuple[int, int, int]) -> None:
+    """Raises UserError unless the net has the classes of the data and takes its images, naming both."""
+    names = tuple(data.class_names)
+    if net.classes != len(names):
+        raise UserError(f"{net.name} tells {net.classes} classes apart, {data.name} has {len(names)}: no match.")
+    if net.class_names not in (None, names):
+        ours, theirs = next(pair for pair in zip(net.class_names, names, strict=True) if pair[0] != pair[1])
+        raise UserError(f"the classes of {net.name} are not those of {data.name}: {ours!r} there is {theirs!r} here.")
+    if any(side not in (None, given) for side, given in zip(net.image_shape, image_shape, strict=True)):
+        raise UserError(
+            f"{net.name} takes images of {describe(net.image_shape)}, those of {data.name} are "
+            f"{describe(image_shape)}: no match."
+        )
+
+
+def _default_folder(net):
+    path = Path(net)
+    run_folder = path if path.is_dir() else path.parent
+    return run_folder / "evaluation" if (run_folder / "run.json").exists() else Path("evaluation")
+
+
+def answer_test_images(answer: Answer, split, batch_size: int) -> pd.DataFrame:
+    """Asks about every image of a split once.
+
+    Args:
+        answer: The net.
+        split: Of a data set: it has a length, and `dataset(rows)` reads its images.
+        batch_size: Images at a time; the last batch may be smaller.
+
+    Returns:
+        The rows of `training.measures.measure_answers`, by the `index` of the image in the split; no row for an image
+        that cannot be decoded.
+
+    Raises:
+        UserError: naming the image, if the logits are not finite; if no image can be decoded.
+    """
+    tables, begin = [], 0
+    batches, total = test_batches(split, batch_size), -(-len(split) // batch_size)
+    console = Console()
+    for images, labels, weights in track(
+        batches, "test images", total, console=console, transient=True, disable=not console.is_terminal
+    ):
+        index = begin + np.flatnonzero(weights.numpy() > 0)
+        counted = index - begin
+        logits = answer(images)[counted]
+        finite = np.isfinite(logits).all(axis=1)
+        if not finite.all():
+            raise UserError(
+                f"the net's logits of test image {index[~finite][0]} are infinite or NaN, so that nothing can be "
+                "measured: it has diverged, or was never trained."
+            )
+        table = measure_answers(logits, labels.numpy()[counted])
+        tables.append(table.set_index(pd.Index(index, name="index")))
+        begin += len(labels)
+    if not sum(map(len, tables)):
+        raise UserError("no test image could be decoded.")
+    return pd.concat(tables)
+
+
+def test_batches(split, batch_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """Returns the images, labels and weights of a split in order; weight 0 marks an image that cannot be decoded.
+
+    The only place where images are read. Evaluation draws nothing, so that the rows carry no random numbers.
+    """
+    index = tf.data.Dataset.range(len(split)).batch(batch_size)
+    rows = index.map(lambda index: (index, tf.zeros([tf.shape(index)[0], 0])))
+    return split.dataset(rows, training=False)
