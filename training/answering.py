@@ -69,11 +69,13 @@ class KerasNet:
             raise UserError(f"{refusal}its weights depend on their size.") from error
         return KerasNet(self.name, model, self.record)
 
-    def answering(self, preprocessing: Preprocessing) -> Answer:
-        """Returns the net as a function. Its run's preprocessing, where there is one, takes the place of the other."""
-        if "data" in self.record:
-            with user_errors(TypeError, KeyError, ValueError):
-                preprocessing = Preprocessing(**self.record["data"]["preprocessing"])
+    def answering(self, default: Callable[[], Preprocessing]) -> Answer:
+        """Returns the net as a function.
+
+        Args:
+            default: Gives the preprocessing if no run says it; not called otherwise, for it may go through all images.
+        """
+        preprocessing = self._preprocessing() or default()
         has_softmax = _last_activation(self.model) is keras.activations.softmax
 
         def logits(images):
@@ -82,6 +84,12 @@ class KerasNet:
 
         compiled = tf.function(logits, input_signature=[tf.TensorSpec([None, *self.image_shape])])
         return lambda images: compiled(tf.cast(images, tf.float32)).numpy()
+
+    def _preprocessing(self):
+        if "data" not in self.record:
+            return None
+        with user_errors(TypeError, KeyError, ValueError):
+            return Preprocessing(**self.record["data"]["preprocessing"])
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ class SavedModelNet:
             )
         return self
 
-    def answering(self, preprocessing: Preprocessing) -> Answer:
+    def answering(self, default: Callable[[], Preprocessing]) -> Answer:
         """Returns the net as a function, with its own preprocessing; it takes uint8, so that images are rounded."""
 
         def logits(images):

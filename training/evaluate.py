@@ -27,6 +27,14 @@ flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment'
 flags.DEFINE_string("train_split", None, "TFDS split that the net was trained on; default: that of the run")
 flags.DEFINE_string("test_split", None, "TFDS split to test on; default: that of the run, else test, or validation")
 flags.DEFINE_integer("image_size", None, "side to which images are resized; default: that of the net", lower_bound=1)
+flags.DEFINE_string(
+    "augmentation",
+    None,
+    "of the run, which decides how images are read: of scale and inception the shorter side is 256/224 of the image "
+    "size, else as long; default: that of the run",
+)
+flags.DEFINE_float("test_fraction", None, "share held out where there is no test set; default: that of the run", 0, 1)
+flags.DEFINE_integer("seed", None, "of the run, which decides what is held out; default: that of the run", 0, 2**32 - 1)
 flags.DEFINE_integer(
     "crop", None, "test on the centre crop of this side, the shorter side being as long, as the paper with 320", 1
 )
