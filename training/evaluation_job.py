@@ -86,7 +86,7 @@ def _load_test_data(job, net) -> tuple[ImageData, dict]:
         raise UserError(f"--data is needed: {job.net} does not say what it was trained on.")
     settings = {key: known.get(key) for key in (*OF_ANY_SET, *OF_ONE_SET)}
     if name != known.get("data"):
-        settings.update({"train_split": None, "test_split": None, "image_size": _side(net, name)})
+        settings.update({"train_split": None, "test_split": None, "image_size": job.crop or _side(net, name)})
     if job.crop is not None and not known:
         settings["augmentation"] = "scale"  # Encoded, so that they can be cropped.
     given = {key: value for key in settings if (value := getattr(job, key)) is not None}

@@ -152,10 +152,10 @@ def test_all_sources_say_the_same(monkeypatch, tmp_path, source, activation):
     assert facts["loss"] == pytest.approx(expected["loss"].mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("side", [12, None])
+@pytest.mark.parametrize("side", [8, None])
 def test_a_net_is_built_again_for_another_crop(monkeypatch, tmp_path, side):
     """Trained at 8 (or for any size), tested on the centre crop of 10."""
-    model = _net(8 if side else None)
+    model = _net(side)
     folder = _save(model, tmp_path / "run", RECORD)
     facts, _ = _run(monkeypatch, tmp_path, folder, EncodedSplit(IMAGES, LABELS), crop=10)
     wide = _net(10)
@@ -175,8 +175,9 @@ def test_a_frozen_net_can_be_cropped_too(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_net_without_a_run_is_cropped_from_encoded_images(monkeypatch, tmp_path):
-    _net().save(tmp_path / "net.keras")
+@pytest.mark.parametrize("side", [8, None])
+def test_a_net_without_a_run_is_cropped_from_encoded_images(monkeypatch, tmp_path, side):
+    _net(side).save(tmp_path / "net.keras")
     facts, loaded = _run(monkeypatch, tmp_path, tmp_path / "net.keras", EncodedSplit(IMAGES, LABELS), crop=10)
     assert (facts["crop"], loaded) == (10, {"augmentation": "scale", "image_size": 10})
 
