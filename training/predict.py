@@ -1,11 +1,10 @@
 """Asks an exported net about an image of a test set: python -m training.predict --saved_model=... --data=digits."""
 
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from training.answering import newest_version
 from training.data import ImageData, load_data
 from training.errors import UserError, run_program, user_errors
 
@@ -18,21 +17,6 @@ flags.DEFINE_string("test_split", None, "TFDS split that the image is of; defaul
 flags.DEFINE_integer("index", 0, "which image of the test split", lower_bound=0)
 
 SHADES = " .:-=+*#%@"
-
-
-def newest_version(folder: str) -> Path:
-    """Returns `folder` if it is a SavedModel, else the highest version in it.
-
-    Raises:
-        UserError: if it is neither.
-    """
-    path = Path(folder)
-    if (path / "saved_model.pb").exists():
-        return path
-    versions = [child for child in path.glob("*") if child.name.isdigit() and (child / "saved_model.pb").exists()]
-    if not versions:
-        raise UserError(f"--saved_model={folder} is no SavedModel and holds none; training.train writes one.")
-    return max(versions, key=lambda version: int(version.name))
 
 
 def draw(image: np.ndarray) -> str:
@@ -56,7 +40,7 @@ def answer(model: tf.Module, data: ImageData, index: int) -> str:
 
 def main() -> None:
     """Loads the net and the image, in the size that the net takes, and prints the answer."""
-    path = newest_version(FLAGS.saved_model)
+    path = newest_version(FLAGS.saved_model, "saved_model")
     with user_errors(OSError):
         model = tf.saved_model.load(str(path))
     _, inputs = model.signatures["serving_default"].structured_input_signature

@@ -1,0 +1,285 @@
+"""The evaluation in one process, on small nets and images made here."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from evaluation_stand_in import ArraySplit, EncodedSplit, stand_in_data
+
+from keras_preresnet import ResidualNetwork
+from keras_preresnet.export import export_saved_model
+from keras_preresnet.preprocessing import Preprocessing
+from training import evaluation_job
+from training.answering import load_net
+from training.errors import UserError
+from training.evaluation_job import EvaluationJob, answer_test_images, require_fit, run, test_batches
+from training.measures import measure_answers
+
+test_batches.__test__ = False  # Its name is no test's.
+NAMES = tuple("abcdef")
+DRAW = np.random.default_rng(0)
+IMAGES = DRAW.integers(0, 256, (11, 12, 12, 3), dtype=np.uint8)
+LABELS = np.arange(11) % 6
+PREPROCESSING = Preprocessing((100.0,) * 3, (60.0,) * 3)  # That of the stand-in.
+
+
+def _net(side=8, dtype="float32", **options):
+    keras.utils.set_random_seed(3)
+    settings = {"units": (1, 2), "widths": (8, 16), "stem_width": 8, "classes": 6, "input_shape": (side, side, 3)}
+    return ResidualNetwork(dtype=dtype, **{**settings, **options})
+
+
+def _run(monkeypatch, tmp_path, net, split, limit=0, **settings):
+    """Runs a job on stand-in data; returns what it wrote to evaluation.json and what the data were loaded with."""
+    loaded = {}
+
+    def load(name, data_dir=None, **given):
+        loaded.update(given)
+        return stand_in_data(split, NAMES, name, limit)
+
+    monkeypatch.setattr(evaluation_job, "load_data", load)
+    run(
+        EvaluationJob(
+            str(net), **{"data": "numbered", "output_dir": str(tmp_path / "out"), "batch_size": 4, **settings}
+        )
+    )
+    return json.loads((tmp_path / "out" / "evaluation.json").read_text()), loaded
+
+
+def _save(model, folder, record=None):
+    folder.mkdir()
+    model.save(folder / "model.keras")
+    if record is not None:
+        (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+RECORD = {
+    "settings": {"model": "Tiny", "data": "numbered", "test_split": "test[:9]", "seed": 5, "image_size": 8},
+    "data": {"preprocessing": {"mean": [90.0] * 3, "deviation": [30.0] * 3}},
+    "class_names": list(NAMES),
+}
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 11, 50])
+def test_every_image_counts_once_whatever_the_batch(batch_size):
+    model = _net(12)
+    split = ArraySplit(IMAGES, LABELS)
+    batches = test_batches(split, batch_size)
+    answers = answer_test_images(lambda images: model(PREPROCESSING(images)).numpy(), batches, len(batches))
+    expected = measure_answers(model(PREPROCESSING(IMAGES)), LABELS)
+    assert answers.index.tolist() == list(range(11))
+    pd.testing.assert_frame_equal(answers.reset_index(drop=True), expected, rtol=1e-4)
+
+
+def test_images_of_weight_0_are_not_counted():
+    bad = (0, 4, 5, 6, 7)  # A whole batch among them.
+    batches = test_batches(ArraySplit(IMAGES, LABELS, bad), 4)
+    answers = answer_test_images(lambda images: np.eye(6, dtype=np.float32)[[1] * len(images)], batches, 3)
+    assert answers.index.tolist() == [1, 2, 3, 8, 9, 10]
+    assert answers["label"].tolist() == [1, 2, 3, 2, 3, 4]
+    assert (answers["rank"] == 0).tolist() == [True, False, False, False, False, False]
+
+
+def test_padding_is_not_counted():
+    split = ArraySplit(IMAGES, LABELS)
+    rows = tf.data.Dataset.from_tensors((tf.constant([0, 1, -1], tf.int64), tf.zeros([3, 2])))
+    answers = answer_test_images(lambda images: np.eye(6)[[0, 0, 0]], split.dataset(rows), 1)
+    assert answers["label"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_refused_naming_the_image(value):
+    batches = test_batches(ArraySplit(IMAGES, LABELS), 4)
+    scores = iter(np.where(np.arange(12) == 9, value, 1).reshape(3, 4, 1))
+    with pytest.raises(UserError, match="test image 9 are infinite or NaN"):
+        answer_test_images(lambda images: next(scores)[: len(images)] * np.ones(6), batches, 3)
+
+
+def test_if_no_image_can_be_decoded_there_is_no_result():
+    batches = test_batches(ArraySplit(IMAGES, LABELS, range(11)), 4)
+    with pytest.raises(UserError, match="no test image could be decoded"):
+        answer_test_images(lambda images: np.zeros((len(images), 6)), batches, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_a_run_is_tested_in_float32_with_its_own_preprocessing_and_settings(monkeypatch, tmp_path, dtype):
+    model = _net(dtype=dtype)
+    folder = _save(model, tmp_path / "run", RECORD)
+    split = ArraySplit(IMAGES[:, :8, :8], LABELS)
+    facts, loaded = _run(monkeypatch, tmp_path, folder, split, data=None)
+    wide = _net()
+    wide.set_weights(model.get_weights())
+    expected = measure_answers(wide(Preprocessing((90.0,) * 3, (30.0,) * 3)(IMAGES[:, :8, :8])), LABELS)
+    assert (facts["images"], facts["wrong"]) == (11, int((expected["rank"] > 0).sum()))
+    assert facts["loss"] == pytest.approx(expected["loss"].mean(), rel=1e-5)
+    assert (facts["net"], facts["data"], facts["test_split"]) == ("Tiny", "numbered", "test[:9]")
+    assert loaded == {"test_split": "test[:9]", "seed": 5, "image_size": 8}
+
+
+def test_flags_come_before_what_the_run_had(monkeypatch, tmp_path):
+    folder = _save(_net(), tmp_path / "run", RECORD)
+    _, loaded = _run(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), test_split="train[:3]")
+    assert loaded == {"test_split": "train[:3]", "seed": 5, "image_size": 8}
+
+
+def test_other_data_than_those_of_the_run_come_with_their_own_splits_in_the_size_of_the_net(monkeypatch, tmp_path):
+    folder = _save(_net(), tmp_path / "run", RECORD)
+    _, loaded = _run(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), data="others")
+    assert loaded == {"seed": 5, "image_size": 8}  # The seed too: another name may be another path to the same images.
+
+
+@pytest.mark.parametrize(("source", "activation"), [("saved_model", None), ("keras", None), ("keras", "softmax")])
+def test_all_sources_say_the_same(monkeypatch, tmp_path, source, activation):
+    """A softmax at the end of a `.keras` file is seen."""
+    model = _net()
+    split = ArraySplit(IMAGES[:, :8, :8], LABELS)
+    expected = measure_answers(model(PREPROCESSING(split.images)), LABELS)
+    if source == "saved_model":
+        path = tmp_path / "net"
+        export_saved_model(model, path, PREPROCESSING, NAMES)
+    else:
+        copy = _net(classifier_activation=activation)
+        copy.set_weights(model.get_weights())
+        path = _save(copy, tmp_path / "net") / "model.keras"
+    facts, _ = _run(monkeypatch, tmp_path, path, split)
+    assert facts["wrong"] == int((expected["rank"] > 0).sum())
+    assert facts["loss"] == pytest.approx(expected["loss"].mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("side", [8, None])
+def test_a_net_is_built_again_for_another_crop(monkeypatch, tmp_path, side):
+    """Trained at 8 (or for any size), tested on the centre crop of 10."""
+    model = _net(side)
+    folder = _save(model, tmp_path / "run", RECORD)
+    facts, _ = _run(monkeypatch, tmp_path, folder, EncodedSplit(IMAGES, LABELS), crop=10)
+    wide = _net(10)
+    wide.set_weights(model.get_weights())
+    expected = measure_answers(wide(Preprocessing((90.0,) * 3, (30.0,) * 3)(IMAGES[:, :10, :10])), LABELS)
+    assert (facts["crop"], facts["image_shape"]) == (10, [10, 10, 3])
+    assert facts["loss"] == pytest.approx(expected["loss"].mean(), rel=1e-5)
+
+
+def test_a_frozen_net_can_be_cropped_too(tmp_path):
+    model = _net()
+    model.trainable = False
+    model.save(tmp_path / "frozen.keras")
+    net = load_net(str(tmp_path / "frozen.keras")).for_side(10)
+    assert net.image_shape == (10, 10, 3)
+    for ours, theirs in zip(net.model.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("side", [8, None])
+def test_a_net_without_a_run_is_cropped_from_encoded_images(monkeypatch, tmp_path, side):
+    _net(side).save(tmp_path / "net.keras")
+    facts, loaded = _run(monkeypatch, tmp_path, tmp_path / "net.keras", EncodedSplit(IMAGES, LABELS), crop=10)
+    assert (facts["crop"], loaded) == (10, {"augmentation": "scale", "image_size": 10})
+
+
+@pytest.mark.parametrize("data", ["digits", "some/set.npz"])
+def test_arrays_have_one_size(monkeypatch, tmp_path, data):
+    _net().save(tmp_path / "net.keras")
+    _, loaded = _run(monkeypatch, tmp_path, tmp_path / "net.keras", ArraySplit(IMAGES[:, :8, :8], LABELS), data=data)
+    assert loaded == {}
+
+
+def test_without_a_run_the_data_must_be_named(tmp_path):
+    _net().save(tmp_path / "net.keras")
+    with pytest.raises(UserError, match=r"--data is needed: .*net\.keras does not say what it was trained on"):
+        run(EvaluationJob(str(tmp_path / "net.keras")))
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(monkeypatch, tmp_path):
+    folder = _save(_net(), tmp_path / "run", RECORD)
+    split = ArraySplit(IMAGES[:, :8, :8], LABELS)
+    with pytest.raises(UserError, match="--output_dir=/dev/null/out cannot be written to"):
+        _run(monkeypatch, tmp_path, folder, split, output_dir="/dev/null/out")
+
+
+def test_the_folder_is_that_of_the_run(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    folder = _save(_net(), tmp_path / "run", RECORD)
+    assert evaluation_job.default_folder("run") == evaluation_job.default_folder("run/model.keras")
+    assert evaluation_job.default_folder(str(folder)) == folder / "evaluation"
+    assert str(evaluation_job.default_folder("net.keras")) == "evaluation"
+
+
+def test_the_preprocessing_of_the_data_is_not_asked_for_if_the_run_says_it(tmp_path):
+    """It may be a pass over all training images."""
+    net = load_net(str(_save(_net(), tmp_path / "run", RECORD)))
+    net.answering(lambda: pytest.fail("asked for"))
+
+
+def test_a_crop_is_refused_for_images_kept_in_memory(monkeypatch, tmp_path):
+    folder = _save(_net(), tmp_path / "run", RECORD)
+    with pytest.raises(UserError, match="--crop=10 is refused: the images of numbered are kept in memory at 12x12x3"):
+        _run(monkeypatch, tmp_path, folder, ArraySplit(IMAGES, LABELS), crop=10)
+
+
+def _flat_net():
+    images = keras.Input((8, 8, 3))
+    return keras.Model(images, keras.layers.Dense(6)(keras.layers.Flatten()(images)))
+
+
+def _pooled_and_flat_net():
+    images = keras.Input((8, 8, 3))
+    both = [keras.layers.Flatten()(images), keras.layers.GlobalAveragePooling2D()(images)]
+    return keras.Model(images, keras.layers.Dense(6)(keras.layers.Concatenate()(both)))
+
+
+@pytest.mark.parametrize(
+    ("build", "words"), [(_flat_net, "it has no global pooling"), (_pooled_and_flat_net, "its weights depend on their")]
+)
+def test_a_crop_is_refused_for_a_net_of_one_size(tmp_path, build, words):
+    build().save(tmp_path / "net.keras")
+    with pytest.raises(UserError, match=f"--crop=10 is refused: .* takes images of 8x8x3 only, for {words}") as caught:
+        load_net(str(tmp_path / "net.keras")).for_side(10)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_saved_model_is_cropped_only_if_it_takes_any_size(tmp_path):
+    export_saved_model(_net(), tmp_path / "fixed", PREPROCESSING, NAMES)
+    export_saved_model(_net(None), tmp_path / "free", PREPROCESSING, NAMES)
+    with pytest.raises(UserError, match=r"--crop=10 is refused: the SavedModel \w+ takes images of 8x8x3 only"):
+        load_net(str(tmp_path / "fixed")).for_side(10)
+    assert load_net(str(tmp_path / "fixed")).for_side(8).image_shape == (8, 8, 3)
+    assert load_net(str(tmp_path / "free")).for_side(10).image_shape == (None, None, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "words"),
+    [
+        ((8, 8, 3), tuple("abcde"), "tells 6 classes apart, numbered has 5: no match"),
+        ((8, 8, 1), NAMES, "takes images of 8x8x3, those of numbered are 8x8x1: no match"),
+        ((9, 8, 3), NAMES, "takes images of 8x8x3, those of numbered are 9x8x3: no match"),
+        ((8, 8, 3), tuple("abdcef"), "the classes of Tiny are not those of numbered: 'c' there is 'd' here"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, shape, names, words):
+    net = load_net(str(_save(_net(), tmp_path / "run", RECORD)))
+    data = stand_in_data(ArraySplit(np.zeros((2, *shape), np.uint8), LABELS[:2]), names)
+    with pytest.raises(UserError, match=words):
+        require_fit(net, data, shape)
+
+
+def test_bad_images_are_refused_beyond_the_limit_and_said_within_it(monkeypatch, tmp_path, capsys):
+    folder = _save(_net(), tmp_path / "run", RECORD)
+    split = ArraySplit(IMAGES[:, :8, :8], LABELS, bad=(2, 7))
+    with pytest.raises(UserError, match="2 images could not be decoded; give --max_bad_images=2"):
+        _run(monkeypatch, tmp_path, folder, split, limit=1)
+    assert not list((tmp_path / "out").iterdir())
+    facts, loaded = _run(monkeypatch, tmp_path, folder, split, limit=2, max_bad_images=2)
+    assert (facts["images"], facts["undecodable"], loaded["max_bad_images"]) == (9, 2, 2)
+    assert "2 images could not be decoded and are not counted" in capsys.readouterr().out
+
+
+def test_float_images_are_rounded_for_a_saved_model(tmp_path):
+    export_saved_model(_net(), tmp_path / "net", PREPROCESSING, NAMES)
+    answer = load_net(str(tmp_path / "net")).answering(None)
+    images = IMAGES[:, :8, :8]
+    near = images.astype(np.float32) + np.where(images == 0, -0.4, 0.4)
+    np.testing.assert_array_equal(answer(tf.constant(near, tf.float32)), answer(tf.constant(images)))

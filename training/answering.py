@@ -1,0 +1,253 @@
+"""One way to ask a net, be it in a run folder, a .keras file or a SavedModel: images in, float32 logits out."""
+
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_preresnet  # noqa: F401 - Keras finds the layers of a file by their registered names.
+from keras_preresnet.export import float32_copy
+from keras_preresnet.preprocessing import Preprocessing
+from training.errors import UserError, user_errors
+
+GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+NEEDED = "a run folder, a .keras file or a SavedModel is needed"
+Shape = tuple[int | None, int | None, int]  # Height, width, channels; a side that is None is free.
+Answer = Callable[[tf.Tensor], np.ndarray]  # Images of 0 to 255, uint8 or float32, to float32 logits (batch, classes).
+
+
+@dataclass(frozen=True)
+class KerasNet:
+    """A Keras model that classifies images, computing in float32.
+
+    Args:
+        name: For the user.
+        model: Takes preprocessed images `(batch, height, width, channels)`; answers with logits, or with probabilities
+            if its last layer is a softmax.
+        record: The record of its run (run.json), or {}.
+    """
+
+    name: str
+    model: keras.Model
+    record: dict = field(default_factory=dict)
+
+    @property
+    def image_shape(self) -> Shape:
+        """Of the images that it takes."""
+        return self.model.input_shape[1:]
+
+    @property
+    def classes(self) -> int:
+        """How many it tells apart."""
+        return self.model.output_shape[-1]
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """As its run names them, or None."""
+        return tuple(self.record["class_names"]) if "class_names" in self.record else None
+
+    def for_side(self, side: int) -> "KerasNet":
+        """Returns the same net with the same weights for images of another height and width.
+
+        Raises:
+            UserError: if its weights depend on the size of the images, as they do unless it pools globally.
+        """
+        refusal = f"--crop={side} is refused: {self.name} takes images of {describe(self.image_shape)} only, for "
+        if not any(isinstance(layer, GLOBAL_POOLING) for layer in self.model.layers):
+            raise UserError(f"{refusal}it has no global pooling.")
+        try:
+            images = keras.Input((side, side, self.image_shape[-1]), name="images")
+            model = keras.models.clone_model(self.model, input_tensors=images)
+            model.set_weights(self.model.get_weights())
+        except ValueError as error:
+            raise UserError(f"{refusal}its weights depend on their size.") from error
+        return KerasNet(self.name, model, self.record)
+
+    def answering(self, default: Callable[[], Preprocessing]) -> Answer:
+        """Returns the net as a function.
+
+        Args:
+            default: Gives the preprocessing if no run says it; not called otherwise, for it may go through all images.
+        """
+        preprocessing = self._preprocessing() or default()
+        has_softmax = _last_activation(self.model) is keras.activations.softmax
+
+        def logits(images):
+            outputs = self.model(preprocessing(images), training=False)
+            return tf.math.log(tf.maximum(outputs, 1e-37)) if has_softmax else outputs
+
+        compiled = tf.function(logits, input_signature=[tf.TensorSpec([None, *self.image_shape])])
+        return lambda images: compiled(tf.cast(images, tf.float32)).numpy()
+
+    def _preprocessing(self):
+        if "data" not in self.record:
+            return None
+        with user_errors(TypeError, KeyError, ValueError):
+            return Preprocessing(**self.record["data"]["preprocessing"])
+
+
+@dataclass(frozen=True)
+class SavedModelNet:
+    """A SavedModel as `keras_preresnet.export` writes it, its preprocessing inside.
+
+    Args:
+        name: For the user.
+        module: Kept whole: its signature alone would lose its variables.
+        class_names: Or None.
+        record: Nothing: a SavedModel does not know its run.
+    """
+
+    name: str
+    module: tf.Module
+    class_names: tuple[str, ...] | None
+    record: dict = field(default_factory=dict)
+
+    @property
+    def _signature(self):
+        return self.module.signatures["serving_default"]
+
+    @property
+    def image_shape(self) -> Shape:
+        """Of the images that it takes."""
+        return tuple(self._signature.structured_input_signature[1]["images"].shape[1:])
+
+    @property
+    def classes(self) -> int:
+        """How many it tells apart."""
+        return self._signature.structured_outputs["logits"].shape[-1]
+
+    def for_side(self, side: int) -> "SavedModelNet":
+        """Returns the net itself if it takes images of this height and width; raises UserError if it does not."""
+        if any(known not in (None, side) for known in self.image_shape[:2]):
+            raise UserError(
+                f"--crop={side} is refused: the SavedModel {self.name} takes images of {describe(self.image_shape)} "
+                "only; give the run folder or the .keras file, which can be built for another size."
+            )
+        return self
+
+    def answering(self, default: Callable[[], Preprocessing]) -> Answer:
+        """Returns the net as a function, with its own preprocessing; it takes uint8, so that images are rounded."""
+
+        def logits(images):
+            if images.dtype != tf.uint8:
+                images = tf.cast(tf.round(tf.clip_by_value(images, 0, 255)), tf.uint8)
+            return self._signature(images=images)["logits"].numpy()
+
+        return logits
+
+
+def load_net(path: str) -> KerasNet | SavedModelNet:
+    """Loads a net from a run folder, a `.keras` file (with the record of its run beside it), or a SavedModel.
+
+    Raises:
+        UserError: if it is none of these, damaged, or holds Python code or layers that are neither Keras's nor ours.
+    """
+    folder = Path(path)
+    if folder.is_dir() and (folder / "run.json").exists():
+        if not (folder / "model.keras").exists():
+            raise UserError(f"--net={path} holds no model.keras: the run is not finished; go on with it first.")
+        return _load_keras(folder / "model.keras")
+    if folder.is_dir():
+        return _load_saved_model(newest_version(path, "net"))
+    if not folder.exists():
+        raise UserError(f"--net={path} does not exist; {NEEDED}.")
+    if folder.suffix != ".keras":
+        raise UserError(f"--net={path} is refused: {NEEDED}.")
+    return _load_keras(folder)
+
+
+def newest_version(folder: str, flag: str) -> Path:
+    """Returns `folder` if it is a SavedModel, else the highest version in it.
+
+    Raises:
+        UserError: if it is neither, naming the flag it came from.
+    """
+    path = Path(folder)
+    if (path / "saved_model.pb").exists():
+        return path
+    versions = [child for child in path.glob("*") if child.name.isdigit() and (child / "saved_model.pb").exists()]
+    if not versions:
+        raise UserError(f"--{flag}={folder} is no SavedModel and holds none; training.train writes one.")
+    return max(versions, key=lambda version: int(version.name))
+
+
+def describe(shape: Shape) -> str:
+    """Returns for example "32x32x3", a free side as "any"."""
+    return "x".join("any" if side is None else str(side) for side in shape)
+
+
+def _load_keras(path):
+    record = _read_json(path.parent / "run.json")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()  # Keras would call a file that is cut off "not found".
+        if broken is not None:
+            raise zipfile.BadZipFile
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = float32_copy(model)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged or no .keras file; save the net again.") from error
+    except Exception as error:  # Whatever Keras may raise at a file that others wrote.
+        raise UserError(f"{path} cannot be loaded: {_reason(error)}") from error
+    _require_classifier(model, path)
+    return KerasNet(record.get("settings", {}).get("model", model.name), model, record)
+
+
+def _reason(error):
+    """The sentence of Keras's pages that says it."""
+    text = " ".join(str(error).split())
+    unknown = re.search(r"Could not locate (class|function) '[^']*'", text)
+    if unknown:
+        return f"{unknown[0]}; only layers of Keras and of keras_preresnet can be used."
+    if "`Lambda` layer" in text:
+        return "it holds Python code, a Lambda layer, which is never run; build the net of layers that need none."
+    return f"{text.split('. ')[0][:200]} ({type(error).__name__})."
+
+
+def _require_classifier(model, path):
+    shapes = model.input_shape, model.output_shape
+    fits = all(isinstance(shape, tuple) for shape in shapes) and tuple(map(len, shapes)) == (4, 2)
+    if not fits or None in (shapes[0][-1], shapes[1][-1]):
+        raise UserError(f"{path} maps {shapes[0]} to {shapes[1]}; a net from images to one score a class is needed.")
+    activation = _last_activation(model)
+    if activation not in (None, keras.activations.linear, keras.activations.softmax):
+        name = getattr(activation, "__name__", activation)
+        raise UserError(f"{path} ends in the activation {name}; logits or a softmax are needed.")
+
+
+def _last_activation(model):
+    if isinstance(model.layers[-1], keras.layers.Softmax):
+        return keras.activations.softmax
+    return getattr(model.layers[-1], "activation", None)
+
+
+def _load_saved_model(path):
+    with user_errors(OSError, ValueError):
+        module = tf.saved_model.load(str(path))
+    facts = _read_json(path / "assets.extra" / "model.json")
+    names = tuple(facts["class_names"]) if "class_names" in facts else None
+    name = facts.get("model", path.name)
+    signature = module.signatures.get("serving_default")
+    inputs = signature.structured_input_signature[1] if signature else {}
+    if set(inputs) != {"images"} or inputs["images"].dtype != tf.uint8 or "logits" not in signature.structured_outputs:
+        raise UserError(f"{path} has no signature from uint8 'images' to 'logits', as those of training.train have.")
+    return SavedModelNet(name, module, names)
+
+
+def _read_json(path):
+    """The object in the file; {} if there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        facts = json.loads(path.read_text())
+        if not isinstance(facts, dict):
+            raise ValueError("no JSON object")
+        return facts
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged; mend it, or take it away.") from error

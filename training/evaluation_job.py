@@ -1,0 +1,179 @@
+"""The evaluation of a net: from where it lies to its measures, every test image counted once, in float32."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import track
+
+from training.answering import Answer, KerasNet, SavedModelNet, describe, load_net
+from training.data import ImageData, load_data
+from training.errors import UserError
+from training.evaluation_report import EvaluationReport
+from training.measures import measure_answers
+from training.runs import require_writable
+
+# What decides which images are tested on, and how they are read. By default all is as in the net's run: other settings
+# could hold out images that it was trained on.
+OF_ONE_SET = ("train_split", "test_split", "image_size")
+OF_ANY_SET = ("augmentation", "test_fraction", "seed", "max_bad_images")
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """The flags of `training.evaluate`, as plain values; None stands for what the net's run had."""
+
+    net: str
+    data: str | None = None
+    data_dir: str | None = None
+    train_split: str | None = None
+    test_split: str | None = None
+    image_size: int | None = None
+    augmentation: str | None = None
+    test_fraction: float | None = None
+    seed: int | None = None
+    crop: int | None = None
+    max_bad_images: int | None = None
+    batch_size: int = 100
+    output_dir: str | None = None
+    predictions: bool = False
+
+
+def run(job: EvaluationJob) -> None:
+    """Tests the net, prints the measures and writes them to the job's folder.
+
+    Raises:
+        UserError: for a net that cannot be loaded or does not fit the data, before anything is written; for logits that
+            are not finite; for more undecodable images than are allowed.
+    """
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # Ten bits of a GPU's short float32 are fewer.
+    net = load_net(job.net)
+    if job.crop is not None:
+        net = net.for_side(job.crop)
+    data, settings = _load_test_data(job, net)
+    split = data.test if job.crop is None else _cropped(data, job.crop)
+    batches = test_batches(split, job.batch_size)
+    image_shape = tuple(batches.element_spec[0].shape[1:])
+    require_fit(net, data, image_shape)
+    folder = Path(job.output_dir) if job.output_dir else default_folder(job.net)
+    require_writable(folder, "output_dir")
+    answers = answer_test_images(net.answering(lambda: data.preprocessing), batches, -(-len(split) // job.batch_size))
+    data.bad_images.check()
+    facts = {
+        "net": net.name,
+        "loaded_from": "SavedModel" if isinstance(net, SavedModelNet) else "keras",
+        "data": data.name,
+        "test_split": settings.get("test_split"),
+        "image_shape": list(image_shape),
+        "crop": job.crop,
+        "undecodable": len(split) - len(answers),
+    }
+    report = EvaluationReport(facts, answers, tuple(data.class_names))
+    report.print(Console(highlight=False, markup=False, emoji=False))
+    report.write(folder, job.predictions)
+    print(f"written to {folder}")
+
+
+def _load_test_data(job, net) -> tuple[ImageData, dict]:
+    """The data of the net's run unless the job says otherwise, and the settings it was loaded with."""
+    known = net.record.get("settings", {})
+    name = job.data or known.get("data")
+    if name is None:
+        raise UserError(f"--data is needed: {job.net} does not say what it was trained on.")
+    settings = {key: known.get(key) for key in (*OF_ANY_SET, *OF_ONE_SET)}
+    if name != known.get("data"):
+        settings.update({"train_split": None, "test_split": None, "image_size": job.crop or _side(net, name)})
+    if job.crop is not None and not known:
+        settings["augmentation"] = "scale"  # Encoded, so that they can be cropped.
+    given = {key: value for key in settings if (value := getattr(job, key)) is not None}
+    settings = {key: value for key, value in {**settings, **given}.items() if value is not None}
+    return load_data(name, job.data_dir, **settings), settings
+
+
+def _side(net, name):
+    """To which images are resized; those of arrays cannot be."""
+    height, width, _ = net.image_shape
+    return height if height == width and name != "digits" and not name.endswith(".npz") else None
+
+
+def _cropped(data, side):
+    if not hasattr(data.test, "with_evaluation_size"):
+        raise UserError(
+            f"--crop={side} is refused: the images of {data.name} are kept in memory at "
+            f"{describe(data.test.image_shape)}; --augmentation=scale crops those of a folder or a TFDS set."
+        )
+    return data.test.with_evaluation_size(side, short_side=side)
+
+
+def require_fit(net: KerasNet | SavedModelNet, data: ImageData, image_shape: tuple[int, int, int]) -> None:
+    """Raises UserError unless the net has the classes of the data and takes its images, naming both."""
+    names = tuple(data.class_names)
+    if net.classes != len(names):
+        raise UserError(f"{net.name} tells {net.classes} classes apart, {data.name} has {len(names)}: no match.")
+    if net.class_names not in (None, names):
+        ours, theirs = next(pair for pair in zip(net.class_names, names, strict=True) if pair[0] != pair[1])
+        raise UserError(f"the classes of {net.name} are not those of {data.name}: {ours!r} there is {theirs!r} here.")
+    if any(side not in (None, given) for side, given in zip(net.image_shape, image_shape, strict=True)):
+        raise UserError(
+            f"{net.name} takes images of {describe(net.image_shape)}, those of {data.name} are "
+            f"{describe(image_shape)}: no match."
+        )
+
+
+def default_folder(net: str) -> Path:
+    """Returns the folder `evaluation` of the net's run, or where the process is if there is no run."""
+    path = Path(net)
+    run_folder = path if path.is_dir() else path.parent
+    return run_folder / "evaluation" if (run_folder / "run.json").exists() else Path("evaluation")
+
+
+def test_batches(split, batch_size: int) -> tf.data.Dataset:
+    """Returns the images, labels and weights of a split in order; weight 0 marks an image that cannot be decoded.
+
+    The only place where images are read. The last batch may be smaller. Evaluation draws nothing at random.
+    """
+    index = tf.data.Dataset.range(len(split)).batch(batch_size)
+    rows = index.map(lambda index: (index, tf.zeros([tf.size(index), 0])))
+    return split.dataset(rows, training=False)
+
+
+def answer_test_images(answer: Answer, batches: Iterable, count: int) -> pd.DataFrame:
+    """Asks about every image once.
+
+    Args:
+        answer: The net.
+        batches: Of images, labels and weights, see `test_batches`.
+        count: How many batches there are.
+
+    Returns:
+        The rows of `training.measures.measure_answers`, by the `index` of the image in the split; no row for an image
+        of weight 0.
+
+    Raises:
+        UserError: naming the image, if the logits are not finite; if no image can be decoded.
+    """
+    tables, begin, console = [], 0, Console()
+    looks = {"transient": True, "console": console, "disable": not console.is_terminal}
+    for images, labels, weights in track(batches, "test images", total=count, **looks):
+        counted = np.flatnonzero(weights.numpy() > 0)
+        index = pd.Index(begin + counted, name="index")
+        logits = answer(images)[counted]
+        _require_finite(logits, index)
+        tables.append(measure_answers(logits, labels.numpy()[counted]).set_index(index))
+        begin += len(labels)
+    if not sum(map(len, tables)):
+        raise UserError("no test image could be decoded.")
+    return pd.concat(tables)
+
+
+def _require_finite(logits, index):
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        raise UserError(
+            f"the net's logits of test image {index[~finite][0]} are infinite or NaN, so that nothing can be measured: "
+            "it has diverged, or was never trained."
+        )

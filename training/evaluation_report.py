@@ -1,0 +1,113 @@
+"""The measures of a net on a test set, printed and written."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from training.environment import describe_environment
+from training.evaluation_plots import draw_confusion_matrix, draw_reliability_diagram
+from training.measures import calibration_bins, confusion_table, per_class_table, summarize
+from training.runs import write_text
+
+MOST_CLASSES = 25  # Rows of the printed table; all of them are in per_class.csv.
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """What is said of a net.
+
+    Args:
+        facts: What was tested on what, `net` and `data` among it; no path and no host name.
+        answers: Rows of `training.measures.measure_answers`, by the index of the image.
+        class_names: In the order of the logits.
+    """
+
+    facts: dict
+    answers: pd.DataFrame
+    class_names: tuple[str, ...]
+
+    @cached_property
+    def summary(self) -> dict:
+        """The measures of the whole set, see `training.measures.summarize`."""
+        return summarize(self.answers, len(self.class_names))
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """The measures of each class, see `training.measures.per_class_table`."""
+        return per_class_table(self.answers, self.class_names)
+
+    @property
+    def title(self) -> str:
+        """The net, the data and the error in a line."""
+        return f"{self.facts['net']} on {self.facts['data']}: error {self.summary['error']:.2f} %"
+
+    def print(self, console: Console) -> None:
+        """Prints the measures, and those of each class, of many the worst."""
+        summary = self.summary
+        console.print(f"{self.title} ({summary['wrong']} of {summary['images']} images wrong, each counted once)")
+        if "top5_error" in summary:
+            console.print(f"top-5 error {summary['top5_error']:.2f} %")
+        console.print(f"loss (cross entropy) {summary['loss']:.4f}")
+        console.print(
+            f"expected calibration error {summary['expected_calibration_error']:.2f} % "
+            "(15 bins of confidence, Guo et al. 2017)"
+        )
+        if self.facts["undecodable"]:
+            console.print(f"{self.facts['undecodable']} images could not be decoded and are not counted")
+        console.print(self._class_rows())
+
+    def _class_rows(self):
+        rows = self.classes
+        title = None
+        if len(rows) > MOST_CLASSES:
+            title = f"the {MOST_CLASSES} classes of highest error; all {len(rows)} are in per_class.csv"
+            rows = rows.sort_values("error", ascending=False, kind="stable", na_position="last")[:MOST_CLASSES]
+        table = Table(title=title, title_justify="left")
+        table.add_column("class", overflow="fold")
+        for heading in ("images", "error %", "precision %", "recall %"):
+            table.add_column(heading, justify="right")
+        table.add_column("most often taken for", overflow="fold")
+        for row in rows.to_dict("records"):
+            shares = [_percent(row[key]) for key in ("error", "precision", "recall")]
+            confusion = f"{row['confused_with']} ({row['times']})" if row["times"] else ""
+            table.add_row(row["class"], str(row["images"]), *shares, confusion)
+        return table
+
+    def write(self, folder: Path, predictions: bool) -> None:
+        """Writes the files that `training.evaluate` names, each at once, to a folder that exists."""
+        bins = calibration_bins(self.answers["confidence"], self.answers["rank"] == 0)
+        confusions = confusion_table(self.answers, self.class_names)
+        write_text(folder / "per_class.csv", self.classes.to_csv(index=False))
+        write_text(folder / "confusion_matrix.csv", confusions.to_csv())
+        if predictions:
+            write_text(folder / "predictions.csv", self._predictions().to_csv())
+        draw_confusion_matrix(confusions, folder / "confusion_matrix.png", self.title)
+        draw_reliability_diagram(bins, folder / "reliability.png", self.title)
+        facts = {
+            **self.facts,
+            "percent": [key for key in self.summary if key.endswith("error")],  # Of what follows, is in percent.
+            **self.summary,
+            "calibration_bins": json.loads(bins.to_json(orient="records")),  # An empty bin has null for NaN.
+            "environment": describe_environment(),
+        }
+        write_text(folder / "evaluation.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
+
+    def _predictions(self):
+        names = pd.Series(self.class_names)
+        return pd.DataFrame(
+            {
+                "label": names[self.answers["label"]].to_numpy(),
+                "predicted": names[self.answers["predicted"]].to_numpy(),
+                "confidence": self.answers["confidence"].to_numpy(),
+            },
+            index=self.answers.index,
+        )
+
+
+def _percent(value):
+    return "-" if pd.isna(value) else f"{value:.2f}"
