@@ -16,7 +16,7 @@ TRAIN = [
     "importlib_resources>=6",  # tensorflow-datasets needs it to read CIFAR-10 and does not declare it.
     "scikit-learn>=1.5",  # The digits.
     "matplotlib>=3.9",
-    "pandas>=2.2",
+    "pandas>=3.1",  # Reads floats exactly as they were written.
     "rich>=13",
     "tensorboard>=2.20",
 ]

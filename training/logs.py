@@ -23,8 +23,7 @@ class Table:
 
     def __init__(self, path: Path):
         self.path = path
-        # Only so are numbers read as they were written.
-        self.rows = pd.read_csv(path, float_precision="round_trip") if path.exists() else pd.DataFrame()
+        self.rows = pd.read_csv(path) if path.exists() else pd.DataFrame()
 
     def add(self, row: dict) -> None:
         """Appends a row."""

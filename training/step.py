@@ -5,6 +5,8 @@ Each replica calls it on its share of the batch; gradients and statistics are th
 reduction, and every replica makes the same update of its own copies.
 """
 
+import time
+
 import keras
 import tensorflow as tf
 
@@ -129,12 +131,12 @@ class TrainingStep:
         """
 
         def body(i, loss, waited, stops):
-            began = tf.timestamp()
+            began = _now()
             with tf.control_dependencies([began]):
                 batch = next(batches)
             arrived = [part for parts in batch for part in self.strategy.experimental_local_results(parts)]
             with tf.control_dependencies(arrived if len(arrived) == len(batch) else []):
-                waited += tf.timestamp() - began
+                waited += _now() - began
             results = self.strategy.run(self._replica_step, args=(*batch, stopping))
             loss, stops = (self.strategy.experimental_local_results(result)[0] for result in results)
             return i + 1, loss, waited, stops
@@ -220,6 +222,11 @@ class TrainingStep:
         first = tf.convert_to_tensor(self.first_bad_step)
         good = sums[0] <= EXPLODED * sums[2]  # False for NaN.
         assign(self.first_bad_step, tf.where(tf.logical_or(good, first != 0), first, step))
+
+
+def _now():
+    """Seconds, by the clock of the host; `tf.timestamp` is refused by deterministic operations."""
+    return tf.ensure_shape(tf.numpy_function(time.monotonic, [], tf.float64), [])
 
 
 def _shifted(state, offset):

@@ -1,6 +1,6 @@
 """Trains a small net for ten steps on the devices that its arguments name, and writes what came of it to a file.
 
-A program of its own: TensorFlow chooses its devices once in a process. Arguments: JSON of settings by name, output file.
+A program of its own: TensorFlow chooses its devices once in a process. Arguments: JSON of settings, output file.
 """
 
 import functools
