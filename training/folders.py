@@ -81,7 +81,7 @@ def _by_class(folder, title):
     """The paths of the images of each class, sorted."""
     images = {}
     for path in _folders(folder):
-        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        files = sorted(file for file in path.iterdir() if not file.is_dir() and not file.name.startswith("."))
         foreign = [file.name for file in files if file.suffix.lower() in NOT_READ]
         if foreign:
             raise UserError(f"{title}/{path.name}/{foreign[0]} cannot be read; convert it to one of {', '.join(READ)}.")
