@@ -56,6 +56,8 @@ def _by_split(root, title, train_split, test_split):
         )
     train, test = (_by_class(root / split, f"{title}/{split}") for split in (train_split, present[0]))
     classes = _classes(train, f"{title}/{train_split}")
+    if not test:
+        raise UserError(f"{title}/{present[0]} has no class; folders with images are needed, as in {train_split}.")
     unknown = sorted(set(test) - set(classes))
     if unknown:
         raise UserError(f"{title}/{present[0]} has classes that {train_split} has not: {', '.join(unknown)}.")
