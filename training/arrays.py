@@ -1,6 +1,7 @@
 """Images in memory: the batches of them, the digits of scikit-learn, and NumPy files."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from training.errors import UserError
 
+MEMORY_LIMIT = 8 * 2**30  # Bytes of images.
 PART = 1000  # Images at a time where all are gone through.
 NPZ_NAMES = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels"))
 
@@ -132,11 +134,16 @@ def _held_out(images, labels, test_size, seed):
 
 def _read_npz(path):
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it holds a single array")
+        with file:
+            if sum(member.file_size for member in file.zip.infolist()) > MEMORY_LIMIT:
+                raise ValueError("it does not fit into memory")
             return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-        raise UserError(f"{path.name} cannot be read as a NumPy file of plain arrays: {reason}") from error
+        raise UserError(f"{path.name} cannot be read as a NumPy file of plain arrays: {reason}.") from error
 
 
 def _checked(title, arrays, image_key, label_key):

@@ -26,9 +26,9 @@ def colour_jitter(image: tf.Tensor, order: tf.Tensor, strengths: tf.Tensor) -> t
     Returns:
         An image of the same shape and dtype, also with values beyond 0 and 255.
     """
-    orders = tf.constant(list(itertools.permutations(range(3))))
+    orders = list(itertools.permutations(range(3)))
     alphas = 1 + JITTER * (2 * strengths - 1)
-    for kind in tf.unstack(orders[tf.cast(order * len(orders), tf.int32)]):
+    for kind in tf.unstack(tf.constant(orders)[tf.cast(order * len(orders), tf.int32)]):
         image = _blended(image, kind, alphas[kind])
     return image
 
@@ -53,7 +53,7 @@ def lighting(image: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         image: float32 `(height, width, 3)`.
         draws: float32 `(3,)`, uniform in [0, 1), made normal by the inverse of the distribution function.
     """
-    middle = draws + 2.0**-24  # A draw of 0, the lowest of 2**23 values, would be minus infinity.
-    normal = LIGHTING_DEVIATION * tf.math.ndtri(middle)
+    inner = tf.clip_by_value(draws, 2.0**-24, 1 - 2.0**-24)  # A draw of 0 would become minus infinity.
+    normal = LIGHTING_DEVIATION * tf.math.ndtri(inner)
     components = tf.constant(255 * np.array(EIGENVECTORS) * EIGENVALUES, tf.float32)  # (colour, component)
     return image + tf.linalg.matvec(components, normal)

@@ -28,7 +28,8 @@ def open_picture(encoded: tf.Tensor) -> Picture:
     Raises:
         tf.errors.OpError: when the graph runs, for what is no image, is cut off, or is larger than `PIXEL_LIMIT`.
     """
-    pixels = _declared_pixels(encoded)
+    size = _declared_size(encoded)
+    pixels = tf.abs(tf.reduce_prod(tf.cast(size, tf.int64)))  # The height of a BMP is negative if its rows go down.
     within = tf.debugging.Assert((pixels > 0) & (pixels <= PIXEL_LIMIT), [pixels])
     with tf.control_dependencies([within]):  # Nothing is allocated before.
         encoded = tf.identity(encoded)
@@ -36,7 +37,7 @@ def open_picture(encoded: tf.Tensor) -> Picture:
     in_parts = _is_jpeg(encoded) & (tf.strings.substr(encoded, -2, 2) == END_OF_JPEG)
     size, pixels = tf.cond(
         in_parts,
-        lambda: (tf.io.extract_jpeg_shape(encoded)[:2], tf.zeros([0, 0, 3], tf.uint8)),
+        lambda: (size, tf.zeros([0, 0, 3], tf.uint8)),
         lambda: _decode_whole(encoded),
     )
     return Picture(encoded, tf.ensure_shape(size, [2]), in_parts, tf.ensure_shape(pixels, [None, None, 3]))
@@ -76,15 +77,14 @@ def _numbers(encoded, position, count, dtype, little_endian=True):
     return tf.io.decode_raw(part, dtype, little_endian=little_endian)
 
 
-def _declared_pixels(encoded):
-    """Height times width by the header, int64; a GIF's is that of its screen."""
+def _declared_size(encoded):
+    """Of a JPEG (height, width); else both in either order, of a GIF those of its screen."""
     cases = [
         (_is_jpeg(encoded), lambda: tf.io.extract_jpeg_shape(encoded)[:2]),
         (_is_png(encoded), lambda: _numbers(encoded, 16, 2, tf.int32, little_endian=False)),
         (_is_bmp(encoded), lambda: _numbers(encoded, 18, 2, tf.int32)),
     ]
-    size = tf.case(cases, default=lambda: tf.cast(_numbers(encoded, 6, 2, tf.uint16), tf.int32))
-    return tf.abs(tf.reduce_prod(tf.cast(size, tf.int64)))  # The height of a BMP is negative if its rows go down.
+    return tf.case(cases, default=lambda: tf.cast(_numbers(encoded, 6, 2, tf.uint16), tf.int32))
 
 
 def _decode_whole(encoded):

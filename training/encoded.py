@@ -131,9 +131,7 @@ def show_view(encoded: tf.Tensor, choose: Callable[[tf.Tensor], View], side: int
     picture = open_picture(encoded)  # In RGB; of grey the first channel is as good as any.
     view = choose(picture.size)
     square = tf.raw_ops.ScaleAndTranslate(
-        images=decode_window(picture, view.window)[
-            None, ..., :channels
-        ],  # Of grey in RGB, the first is as good as any.
+        images=decode_window(picture, view.window)[None, ..., :channels],
         size=[side, side],
         scale=view.scale,
         translation=view.translation,
@@ -165,36 +163,51 @@ def decoded(
     def read(index, draws):
         return index, draws, source.records(tf.maximum(index, 0))
 
-    def shown(index, draws, record):
-        encoded, label = source.open(record)
-        return tf.ensure_shape(show(encoded, draws), spec.shape), label, tf.constant(1.0)
-
-    def note(index):
-        if index >= 0:
-            bad_images.record(source.name_of(int(index)))
-        return np.float32(0)
-
-    def absent(index, draws, record):
-        weight = tf.numpy_function(note, [index], tf.float32)
-        return tf.zeros(spec.shape, spec.dtype), tf.constant(0, tf.int64), tf.ensure_shape(weight, [])
-
-    def shown_or_absent(*row):
-        one = tf.data.Dataset.from_tensors(row)
-        tried = one.filter(_is_no_padding).map(shown).ignore_errors()
-        return tried.concatenate(one.map(absent)).take(1).get_single_element()
-
-    def batch(index, *rest):
-        """All at once; one by one if that fails for any, because then a dataset does not say for which."""
-        each, count = tf.data.Dataset.from_tensor_slices((index, *rest)), tf.size(index, tf.int64)
-        whole = each.filter(_is_no_padding).map(shown, PARALLEL).batch(count, drop_remainder=True).ignore_errors()
-        return whole.concatenate(each.map(shown_or_absent, PARALLEL).batch(count)).take(1)
-
     def pinned(*parts):
         batch_size = rows.element_spec[0].shape[:1]
         return tuple(tf.ensure_shape(part, batch_size + part.shape[1:]) for part in parts)
 
-    return rows.map(read, 2).prefetch(1).flat_map(batch).map(pinned).prefetch(2)
+    shown = _Shown(source, show, spec, bad_images)
+    batches = rows.map(_as_it_is(read), 2).prefetch(1).flat_map(_as_it_is(shown.batch))
+    return batches.map(_as_it_is(pinned)).prefetch(2)
+
+
+class _Shown:
+    """The inner datasets of `decoded`. A row is an index, the draws and a record of the source."""
+
+    def __init__(self, source, show, spec, bad_images):
+        self.source, self.show, self.spec, self.bad_images = source, show, spec, bad_images
+        self._image = tf.function(self._shown_image, autograph=False)  # Traced once for the two ways.
+
+    def batch(self, *rows):
+        """All at once; one by one if that fails for any, because then a dataset does not say for which."""
+        each, count = tf.data.Dataset.from_tensor_slices(rows), tf.size(rows[0], tf.int64)
+        whole = each.filter(_is_no_padding).map(self._image, PARALLEL)
+        whole = whole.batch(count, drop_remainder=True).ignore_errors()
+        return whole.concatenate(each.map(_as_it_is(self._image_or_none), PARALLEL).batch(count)).take(1)
+
+    def _image_or_none(self, *row):
+        one = tf.data.Dataset.from_tensors(row)
+        image = one.filter(_is_no_padding).map(self._image).ignore_errors()
+        return image.concatenate(one.map(_as_it_is(self._none))).take(1).get_single_element()
+
+    def _shown_image(self, index, draws, record):
+        encoded, label = self.source.open(record)
+        return tf.ensure_shape(self.show(encoded, draws), self.spec.shape), label, tf.constant(1.0)
+
+    def _none(self, index, *_):
+        weight = tf.numpy_function(self._note, [index], tf.float32)
+        return tf.zeros(self.spec.shape, self.spec.dtype), tf.constant(0, tf.int64), tf.ensure_shape(weight, [])
+
+    def _note(self, index):
+        if index >= 0:
+            self.bad_images.record(self.source.name_of(int(index)))
+        return np.float32(0)
 
 
 def _is_no_padding(index, *_):
     return index >= 0
+
+
+# Without it, AutoGraph would rewrite everything that is called in a dataset, which takes longer than the rest.
+_as_it_is = tf.autograph.experimental.do_not_convert

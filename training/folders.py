@@ -56,6 +56,8 @@ def _by_split(root, title, train_split, test_split):
         )
     train, test = (_by_class(root / split, f"{title}/{split}") for split in (train_split, present[0]))
     classes = _classes(train, f"{title}/{train_split}")
+    if not test:
+        raise UserError(f"{title}/{present[0]} has no class; folders with images are needed, as in {train_split}.")
     unknown = sorted(set(test) - set(classes))
     if unknown:
         raise UserError(f"{title}/{present[0]} has classes that {train_split} has not: {', '.join(unknown)}.")
@@ -81,7 +83,7 @@ def _by_class(folder, title):
     """The paths of the images of each class, sorted."""
     images = {}
     for path in _folders(folder):
-        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        files = sorted(file for file in path.iterdir() if not file.is_dir() and not file.name.startswith("."))
         foreign = [file.name for file in files if file.suffix.lower() in NOT_READ]
         if foreign:
             raise UserError(f"{title}/{path.name}/{foreign[0]} cannot be read; convert it to one of {', '.join(READ)}.")

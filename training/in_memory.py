@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from training import arrays
 from training.arrays import ArrayImages
 from training.augmentation import centre_view
 from training.bad_images import BadImages
@@ -11,7 +12,6 @@ from training.encoded import decoded, every_row, rounded, show_view
 from training.errors import UserError
 from training.sources import FoundImages, Source
 
-MEMORY_LIMIT = 8 * 2**30  # Bytes of images.
 ENCODED = "--augmentation=scale leaves them encoded and decodes them anew in each step"
 
 
@@ -40,12 +40,12 @@ def hold_in_memory(
     channels = found.train.channels
     sources = {"training": found.train, "test": found.test}
     images = sum(map(len, sources.values()))
-    if images * size[0] * size[1] * channels > MEMORY_LIMIT:
+    if images * size[0] * size[1] * channels > arrays.MEMORY_LIMIT:
         raise UserError(f"{found.name} does not fit into memory: {images} images of {size[0]}x{size[1]}. {ENCODED}.")
     spec = tf.TensorSpec([*size, channels], tf.uint8)
     train, test = (_arrays(source, show, spec, bad_images) for source in sources.values())
-    for half, arrays in zip(sources, (train, test), strict=True):
-        if not len(arrays):
+    for half, kept in zip(sources, (train, test), strict=True):
+        if not len(kept):
             raise UserError(f"of the {len(sources[half])} {half} images of {found.name} none could be decoded.")
     return train, test
 

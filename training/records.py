@@ -57,6 +57,12 @@ class RecordSource:
         example = tf.io.parse_single_example(record, features)
         return example[image], example[label]
 
+    def is_labelled(self) -> bool:
+        """Whether the first image has a label: TFDS gives -1 where there is none."""
+        file, skip, _ = next(part for part in self._instructions if part[2])
+        start, length = record_places(Path(file), skip + 1)[skip]
+        return int(self.open(_read(Path(file), start, length))[1]) >= 0
+
     def name_of(self, index: int) -> str:
         """Returns `split#index`."""
         return f"{self._split}#{index}"
@@ -85,7 +91,7 @@ def record_places(path: Path, count: int) -> np.ndarray:
     """
     places = np.empty((count, 2), np.int64)
     position = 0
-    with user_errors(OSError), path.open("rb") as file:
+    with user_errors(OSError), path.open("rb", buffering=0) as file:
         size = path.stat().st_size
         for number in range(count):
             file.seek(position)

@@ -13,6 +13,7 @@ from training.records import RecordSource
 from training.sources import FoundImages
 
 KNOWN_PREPROCESSING = {"cifar10": CIFAR10, "cifar100": CIFAR100, "imagenet2012": IMAGENET}
+TEST_SPLITS = ("test", "validation")
 
 
 def find_tfds(name: str, data_dir: str | None, train_split: str | None, test_split: str | None) -> FoundImages:
@@ -22,7 +23,7 @@ def find_tfds(name: str, data_dir: str | None, train_split: str | None, test_spl
         name: With a version if wanted, "cifar10:3.0.2".
         data_dir: Folder of TFDS; default the environment's TFDS_DATA_DIR, else TFDS's own.
         train_split: TFDS split, for example "train[:45000]"; default "train".
-        test_split: Default "test", or "validation" where there is no "test".
+        test_split: Default "test", or "validation" where there is no "test" or it has no labels.
 
     Raises:
         UserError: for an unknown set, one that is neither on disk nor to be downloaded, or one without labels.
@@ -30,13 +31,12 @@ def find_tfds(name: str, data_dir: str | None, train_split: str | None, test_spl
     builder = _builder(name, data_dir)
     keys = _keys(builder)
     _prepare(builder)
-    train_split = train_split or "train"
-    test_split = test_split or ("test" if "test" in builder.info.splits else "validation")
+    present = [split for split in TEST_SPLITS if split in builder.info.splits] or TEST_SPLITS[-1:]
     return FoundImages(
         builder.name,
         str(builder.version),
-        _source(builder, train_split, keys),
-        _source(builder, test_split, keys),
+        _labelled(builder, [train_split or "train"], keys),
+        _labelled(builder, [test_split] if test_split else present, keys),
         tuple(_feature(builder, keys[1]).names),
         KNOWN_PREPROCESSING.get(builder.name),
     )
@@ -109,6 +109,15 @@ def _remove_empty_folders(folders):
         for path, _, _ in os.walk(folder, topdown=False):
             if not os.listdir(path):
                 os.rmdir(path)
+
+
+def _labelled(builder, splits, keys):
+    """The first of these splits whose images have labels."""
+    for split in splits:
+        source = _source(builder, split, keys)
+        if source.is_labelled():
+            return source
+    raise UserError(f"{builder.name} has no labels in {' and '.join(splits)}; give another split.")
 
 
 def _source(builder, split, keys):
