@@ -32,7 +32,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """Turns what the disk refuses into a UserError; what was written before stays."""
     try:
         yield
-    except (OSError, tf.errors.ResourceExhaustedError, tf.errors.InternalError, tf.errors.UnknownError) as error:
+    except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise UserError(
             f"{folder} could not be written to: {reason}. The last good checkpoint is kept; make room and start the "

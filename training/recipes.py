@@ -127,6 +127,7 @@ def resolve(name: str, overrides: dict, epochs: float | None, train_images: int)
         UserError: if two settings exclude each other, or a number is out of range.
     """
     base = RECIPES[name]
+    _check(dataclasses.replace(base, **overrides))
     _require_compatible(base, overrides, epochs)
     batch_size = overrides.get("batch_size", base.batch_size)
     moved = {}

@@ -37,7 +37,9 @@ def start(folder: Path, steps: int, *more: str) -> subprocess.Popen:
     own = (f"--train_steps={steps}", f"--run_dir={folder / 'run'}", f"--saved_model_dir={folder / 'net'}")
     command = [sys.executable, "-m", "training.train", *FLAGS, *own, *more]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -54,7 +56,7 @@ def newest_step(folder: Path) -> int:
 
 
 def break_off(folder: Path, steps: int, while_saving: bool, draw: random.Random) -> str | None:
-    """Starts the run and kills it after it has come further, or while it writes a checkpoint; None if it ended first."""
+    """Starts the run and kills it after it has come further, or while it saves; None if it ended first."""
     before = newest_step(folder)
     process = start(folder, steps)
     partial = folder / "run" / "checkpoints" / ".partial"

@@ -1,15 +1,21 @@
 import numpy as np
+import pytest
+import tensorflow as tf
 from training_helpers import numbered_data
 
-from training.batches import training_batches
+from training.batches import evaluation_batches, evaluation_steps, training_batches
 from training.recipes import Recipe
 
-PLAIN = Recipe(batch_size=32, train_steps=50, crop_padding=0, flip=False)
+PLAIN = Recipe(batch_size=32, train_steps=50, augmentation="none", crop_padding=0, flip=False)
 AUGMENTED = Recipe(batch_size=32, train_steps=12, crop_padding=1, flip=True)
 
 
 def _labels(seed=0, count=100):
-    return np.concatenate([labels for _, labels in training_batches(numbered_data(count), PLAIN, seed, 0)])
+    return np.concatenate([labels for _, labels, _ in training_batches(numbered_data(count), PLAIN, seed, 0)])
+
+
+def _contexts(processes, replicas):
+    return [tf.distribute.InputContext(processes, index, replicas) for index in range(processes)]
 
 
 def test_each_epoch_holds_every_image_once_across_the_borders_of_batches():
@@ -33,9 +39,10 @@ def test_a_batch_larger_than_the_set_goes_around():
 
 def test_images_go_with_their_labels_and_are_normalized():
     data = numbered_data(100)
-    images, labels = next(iter(training_batches(data, PLAIN, 0, 0)))
-    mean, deviation = data.train_images.mean(), data.train_images.std()
-    np.testing.assert_allclose(images, (data.train_images[labels] - mean) / deviation, rtol=1e-4, atol=1e-5)
+    images, labels, weights = next(iter(training_batches(data, PLAIN, 0, 0)))
+    mean, deviation = data.train.images.mean(), data.train.images.std()
+    np.testing.assert_allclose(images, (data.train.images[labels] - mean) / deviation, rtol=1e-4, atol=1e-5)
+    assert weights.numpy().tolist() == [1.0] * 32
 
 
 def test_a_batch_depends_on_seed_and_step_alone():
@@ -43,6 +50,37 @@ def test_a_batch_depends_on_seed_and_step_alone():
     whole = list(training_batches(data, AUGMENTED, 5, 0).as_numpy_iterator())
     rest = list(training_batches(data, AUGMENTED, 5, 7).as_numpy_iterator())
     assert (len(whole), len(rest)) == (12, 5)
-    for (images, labels), (same_images, same_labels) in zip(whole[7:], rest, strict=True):
-        np.testing.assert_array_equal(images, same_images)
-        np.testing.assert_array_equal(labels, same_labels)
+    for batch, same in zip(whole[7:], rest, strict=True):
+        for part, same_part in zip(batch, same, strict=True):
+            np.testing.assert_array_equal(part, same_part)
+
+
+@pytest.mark.parametrize(("processes", "replicas"), [(1, 2), (2, 2), (2, 4)])
+def test_replicas_share_the_same_batch(processes, replicas):
+    """Whatever the replicas, their shares put together are the batch of one device, augmentation included."""
+    data = numbered_data(100)
+    whole = list(training_batches(data, AUGMENTED, 5, 3).as_numpy_iterator())
+    parts = [list(training_batches(data, AUGMENTED, 5, 3, context)) for context in _contexts(processes, replicas)]
+    local = replicas // processes
+    for step, (images, labels, _) in enumerate(whole):
+        turns = [part[step * local + replica] for part in parts for replica in range(local)]
+        np.testing.assert_array_equal(np.concatenate([turn[0] for turn in turns]), images)
+        np.testing.assert_array_equal(np.concatenate([turn[1] for turn in turns]), labels)
+
+
+@pytest.mark.parametrize(("processes", "replicas", "batch_size"), [(1, 1, 4), (1, 2, 4), (2, 4, 8), (1, 1, 50)])
+def test_evaluation_shows_every_image_once(processes, replicas, batch_size):
+    data = numbered_data(3, test_count=11, classes=11)
+    seen, steps = [], evaluation_steps(data.test, batch_size)
+    for context in _contexts(processes, replicas):
+        turns = evaluation_batches(data.test, data.preprocessing, batch_size, context)
+        for images, labels, weights in turns.take(steps * replicas // processes):
+            assert len(images) == batch_size // replicas
+            seen += [int(label) for label, weight in zip(labels, weights, strict=True) if weight == 1]
+    assert sorted(seen) == list(range(11))
+
+
+def test_evaluation_begins_anew():
+    data = numbered_data(3, test_count=7)
+    batches = list(evaluation_batches(data.test, data.preprocessing, 4).take(4))
+    np.testing.assert_array_equal(batches[0][0], batches[2][0])

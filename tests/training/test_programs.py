@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from training import train
+from training import recipes, train
 from training.errors import UserError
 
 QUICK = ("--train_steps=4", "--steps_per_evaluation=2")
@@ -41,7 +41,17 @@ def run(tmp_path_factory):
 def test_training_leaves_a_whole_run_folder(run):
     folder, process = run
     names = {path.name for path in (folder / "run").iterdir()}
-    assert names == {".lock", "run.json", "metrics.csv", "learning_curve.png", "checkpoints", "model.keras"}
+    assert names == {
+        ".lock",
+        "run.json",
+        "metrics.csv",
+        "steps.csv",
+        "learning_curve.png",
+        "tensorboard",
+        "checkpoints",
+        "best.keras",
+        "model.keras",
+    }
     assert (folder / "net" / "1" / "saved_model.pb").exists()
     assert "PreResNet20, 269,434 parameters, on digits (1437 training and 360 test images)" in process.stdout
     assert RESULT in process.stdout
@@ -110,6 +120,21 @@ def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path):
         (("--shortcut=dropout", "--shortcut_options=rate=2"), "rate=2 is refused"),
         (("--learning_rate_drops=ten",), "--learning_rate_drops=ten is refused"),
         (("--batch_size=0",), "--batch_size=0 is refused"),
+        (
+            ("--sync_batch_norm", "--jit_compile=on"),
+            "--sync_batch_norm and --jit_compile=on exclude each other: statist",
+        ),
+        (("--sync_batch_norm", "--remat=unit"), "--sync_batch_norm and --remat=unit exclude each other: statistics"),
+        (
+            ("--batch_size=63", "--accumulation_steps=2"),
+            "--batch_size=63 does not divide into 1 replicas of --accumulat",
+        ),
+        (("--distribute=mirrored",), "--distribute=mirrored needs two GPUs, and 0 are here"),
+        (("--cpu_replicas=2", "--distribute=none"), "--cpu_replicas=2 and --distribute=none exclude each other"),
+        (("--exclude_from_weight_decay=gama",), "--exclude_from_weight_decay=gama fits none of the net's variables"),
+        (("--augmentation=scale", "--crop_padding=0"), "digits has one form"),
+        (("--data=./nowhere",), "--data=./nowhere is refused: there is no such folder"),
+        (("--epochs=2", "--train_steps=3"), "--epochs and --train_steps are both given"),
         (("--saved_model_dir=/dev/null/net",), "--saved_model_dir=/dev/null/net cannot be written to"),
     ],
 )
@@ -124,6 +149,8 @@ def test_what_cannot_work_is_refused_before_anything_is_written(tmp_path, monkey
 
 
 def test_every_setting_of_a_recipe_is_a_flag():
+    assert {setting.name for setting in recipes.settings()} <= set(flags.FLAGS)
+
     with flagsaver.flagsaver():
         given = ["--nonesterov", "--flip", "--momentum=0.8", "--learning_rate_drops=3,5", "--schedule=cosine"]
         flags.FLAGS(["train", *given])

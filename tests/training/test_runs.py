@@ -3,11 +3,10 @@ import subprocess
 import sys
 from contextlib import closing
 
-import pandas as pd
 import pytest
 
 from training.errors import UserError
-from training.runs import RunFolder, require_writable, write_text
+from training.runs import RunFolder
 
 RECORD = {"status": "running", "settings": {"seed": 0, "drops": (1, 2)}, "data": {"sha256": "abc"}}
 
@@ -76,33 +75,9 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_metrics_after_a_step_are_cut_off(tmp_path):
-    folder = RunFolder(tmp_path)
-    for step in (5, 10, 15):
-        folder.add_metrics({"step": step, "loss": step / 3})
-    folder.keep_metrics(10)
-    expected = pd.DataFrame({"step": [5, 10], "loss": [5 / 3, 10 / 3]})
-    pd.testing.assert_frame_equal(folder.metrics(), expected)
-
-
-def test_writing_leaves_no_part_behind(tmp_path):
-    write_text(tmp_path / "a", "old")
-    write_text(tmp_path / "a", "new")
-    assert [file.name for file in tmp_path.iterdir()] == ["a"]
-    assert (tmp_path / "a").read_text() == "new"
-
-
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"settings": {}}'])
 def test_a_damaged_record_is_named_and_kept(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError, match=r"run\.json is damaged; mend it, or give another --run_dir"):
         _open(tmp_path)
     assert (tmp_path / "run.json").read_text() == text
-
-
-def test_a_folder_is_probed_before_it_is_needed(tmp_path):
-    require_writable(tmp_path / "a" / "b", "saved_model_dir")
-    assert list((tmp_path / "a" / "b").iterdir()) == []
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--saved_model_dir=.*file/b cannot be written to"):
-        require_writable(tmp_path / "file" / "b", "saved_model_dir")
