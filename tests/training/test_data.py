@@ -175,6 +175,8 @@ def test_what_does_not_fit_into_memory_names_the_way_out(tmp_path, monkeypatch):
         ({"name": "digits", "augmentation": "scale"}, "digits has one form: .* other than translation and none"),
         ({"name": "x.npz", "image_size": 8}, "x.npz has one form: .*--image_size"),
         ({"name": "x.npz"}, "x.npz cannot be read"),
+        ({"name": "flowers/sunny"}, "=flowers/sunny is no folder, and unknown to TFDS; the nearest are tf_flowers"),
+        ({"name": "my set/cats"}, "=my set/cats is no folder, and refused by TFDS: "),
         ({"name": "./nowhere"}, "--data=./nowhere is refused: there is no such folder"),
         ({"name": "digits", "augmentation": "cutout"}, "=cutout is unknown; allowed: translation, none, scale, incept"),
         ({"name": "digits", "max_bad_images": -1}, "--max_bad_images=-1"),

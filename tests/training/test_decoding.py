@@ -87,6 +87,8 @@ def test_a_bmp_whose_rows_go_down():
         ("JPEG", {}),
         ("JPEG", {"subsampling": 0}),
         ("JPEG", {"progressive": True}),
+        ("JPEG", {"mode": "L"}),
+        ("JPEG", {"mode": "CMYK"}),
         ("PNG", {}),
         ("BMP", {}),
         ("GIF", {}),
