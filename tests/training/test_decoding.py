@@ -13,7 +13,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 4), dtype=np.uint8)
 
 
 def _reference(encoded):
-    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")).astype(int)
+    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGBA"))[..., :3].astype(int)
 
 
 @pytest.mark.parametrize(
