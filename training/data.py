@@ -137,10 +137,8 @@ def load_data(
     Raises:
         UserError: for a set that is unknown, absent or damaged, or does not fit the other arguments.
     """
-    if augmentation not in AUGMENTATIONS:
-        raise UserError(f"--augmentation={augmentation} is unknown; allowed: {', '.join(AUGMENTATIONS)}.")
-    if max_bad_images < 0 or (image_size is not None and image_size < 1):
-        raise UserError(f"--max_bad_images={max_bad_images} or --image_size={image_size} is refused: too small.")
+    _check(augmentation, image_size, max_bad_images)
+    bad_images = BadImages(max_bad_images)
     if name == "digits" or name.endswith(".npz"):
         if train_split or test_split or image_size or augmentation not in IN_MEMORY:
             raise UserError(
@@ -148,21 +146,26 @@ def load_data(
                 f"TFDS sets, as are augmentations other than {' and '.join(IN_MEMORY)}."
             )
         found = digits() if name == "digits" else load_npz(name, test_fraction, seed)
-        return _held(found, found.train, found.test, BadImages(max_bad_images))
+        return _image_data(found, (found.train, found.test), bad_images)
     if _is_folder(name):
         found = find_folder(name, train_split, test_split, test_fraction, seed)
     else:
         found = find_tfds(name, data_dir, train_split, test_split)
-    bad_images = BadImages(max_bad_images)
     if augmentation in IN_MEMORY:
-        data = _held(found, *hold_in_memory(found, image_size, bad_images), bad_images)
+        halves = hold_in_memory(found, image_size, bad_images)
         bad_images.check()
-        return data
-    size = image_size or DEFAULT_SIZES.get(found.name)
-    if size is None:
-        raise UserError(f"--augmentation={augmentation} needs --image_size with {found.name}, for example 224.")
-    halves = (EncodedImages(source, size, augmentation, flip, bad_images) for source in (found.train, found.test))
-    return _held(found, *halves, bad_images)
+    else:
+        halves = _encoded(found, image_size, augmentation, flip, bad_images)
+    return _image_data(found, halves, bad_images)
+
+
+def _check(augmentation, image_size, max_bad_images):
+    if augmentation not in AUGMENTATIONS:
+        raise UserError(f"--augmentation={augmentation} is unknown; allowed: {', '.join(AUGMENTATIONS)}.")
+    if image_size is not None and image_size < 1:
+        raise UserError(f"--image_size={image_size} is refused: it must be at least 1.")
+    if max_bad_images < 0:
+        raise UserError(f"--max_bad_images={max_bad_images} is refused: it must be at least 0.")
 
 
 def _is_folder(name):
@@ -174,5 +177,12 @@ def _is_folder(name):
     return False
 
 
-def _held(found: FoundArrays | FoundImages, train: Images, test: Images, bad_images: BadImages):
-    return ImageData(found.name, found.version, train, test, found.class_names, bad_images, found.known_preprocessing)
+def _encoded(found, image_size, augmentation, flip, bad_images):
+    size = image_size or DEFAULT_SIZES.get(found.name)
+    if size is None:
+        raise UserError(f"--augmentation={augmentation} needs --image_size with {found.name}, for example 224.")
+    return [EncodedImages(source, size, augmentation, flip, bad_images) for source in (found.train, found.test)]
+
+
+def _image_data(found: FoundArrays | FoundImages, halves, bad_images):
+    return ImageData(found.name, found.version, *halves, found.class_names, bad_images, found.known_preprocessing)

@@ -180,15 +180,15 @@ class _Shown:
         self._image = tf.function(self._shown_image, autograph=False)  # Traced once for the two ways.
 
     def batch(self, *rows):
-        """All at once; one by one if that fails for any, because then a dataset does not say for which."""
+        """All at once; one by one if that fails for any: the error of a dataset does not say for which."""
         each, count = tf.data.Dataset.from_tensor_slices(rows), tf.size(rows[0], tf.int64)
-        whole = each.filter(_is_no_padding).map(self._image, PARALLEL)
-        whole = whole.batch(count, drop_remainder=True).ignore_errors()
+        hopeful = tf.where(tf.reduce_all(rows[0] >= 0), count, 0)  # With padding it could not succeed.
+        whole = each.take(hopeful).map(self._image, PARALLEL).batch(count, drop_remainder=True).ignore_errors()
         return whole.concatenate(each.map(_as_it_is(self._image_or_none), PARALLEL).batch(count)).take(1)
 
     def _image_or_none(self, *row):
         one = tf.data.Dataset.from_tensors(row)
-        image = one.filter(_is_no_padding).map(self._image).ignore_errors()
+        image = one.filter(lambda index, *_: index >= 0).map(self._image).ignore_errors()
         return image.concatenate(one.map(_as_it_is(self._none))).take(1).get_single_element()
 
     def _shown_image(self, index, draws, record):
@@ -203,10 +203,6 @@ class _Shown:
         if index >= 0:
             self.bad_images.record(self.source.name_of(int(index)))
         return np.float32(0)
-
-
-def _is_no_padding(index, *_):
-    return index >= 0
 
 
 # Without it, AutoGraph would rewrite everything that is called in a dataset, which takes longer than the rest.

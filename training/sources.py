@@ -67,13 +67,16 @@ class FileSource:
         return len(self._names)
 
     def records(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns paths and labels."""
         return tf.gather(self._paths, index), tf.gather(self._labels, index)
 
     def open(self, record: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Reads the file."""
         path, label = record
         return tf.io.read_file(path), label
 
     def name_of(self, index: int) -> str:
+        """Returns the path from the root."""
         return self._names[index]
 
     def add_to(self, digest) -> None:

@@ -46,6 +46,7 @@ def _builder(name, data_dir):
     os.environ.setdefault("NO_GCE_CHECK", "true")  # TFDS would ask the network where it runs.
     import tensorflow_datasets as tfds
 
+    no_folder = "no folder, and " if "/" in name else ""
     try:
         return tfds.builder(name, data_dir=data_dir, try_gcs=False)
     except tfds.core.DatasetNotFoundError as error:
@@ -54,9 +55,9 @@ def _builder(name, data_dir):
         known = [*tfds.list_builders(with_community_datasets=False), "digits"]
         hits = near(name, known)
         hint = f"the nearest are {', '.join(hits)}" if hits else "see tensorflow_datasets.list_builders()"
-        raise UserError(f"--data={name} is unknown to TFDS; {hint}.") from error
-    except (AssertionError, ValueError) as error:  # A version that there is not.
-        raise UserError(f"--data={name} is refused by TFDS: {' '.join(str(error).split())}") from error
+        raise UserError(f"--data={name} is {no_folder}unknown to TFDS; {hint}.") from error
+    except (AssertionError, ValueError, ImportError) as error:  # No such version; a package that the set needs.
+        raise UserError(f"--data={name} is {no_folder}refused by TFDS: {' '.join(str(error).split())}") from error
 
 
 def _feature(builder, key):

@@ -106,8 +106,8 @@ def test_a_numpy_file(tmp_path):
 def test_bad_images_in_memory_are_left_out_if_they_are_allowed(tmp_path):
     name = _folder(tmp_path / "squares", ["train/a/001.png", "test/b/000.png"])
     with pytest.raises(UserError, match=r"2 images could not be decoded: test/b/000.png, train/a/001.png; mend"):
-        load_data(name, max_bad_images=1)
-    data = load_data(name, max_bad_images=2)
+        load_data(name, image_size=8, max_bad_images=1)
+    data = load_data(name, image_size=8, max_bad_images=2)
     assert data.train.images[:, 0, 0, 0].tolist() == [5, 25, 35, 45, 55, 65, 75]
     assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert data.test.labels.tolist() == [0]
@@ -156,12 +156,12 @@ def test_in_memory_the_shorter_side_is_resized_and_the_centre_cut_out(tmp_path):
 
 
 def test_what_does_not_fit_into_memory_names_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("training.arrays.MEMORY_LIMIT", 10 * 12 * 16 * 3 - 1)
+    monkeypatch.setattr("training.arrays.MEMORY_LIMIT", 10 * 9 * 9 * 3 - 1)
     name = _folder(tmp_path / "s")
-    with pytest.raises(UserError, match=r"s does not fit into memory: 10 images of 12x16. --augmentation=scale leaves"):
-        load_data(name)
-    monkeypatch.setattr("training.arrays.MEMORY_LIMIT", 10 * 12 * 16 * 3)
-    load_data(name)
+    with pytest.raises(UserError, match=r"s does not fit into memory: 10 images of 9x9. --augmentation=scale leaves"):
+        load_data(name, image_size=9)
+    monkeypatch.setattr("training.arrays.MEMORY_LIMIT", 10 * 9 * 9 * 3)
+    load_data(name, image_size=9)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,8 @@ def test_what_does_not_fit_into_memory_names_the_way_out(tmp_path, monkeypatch):
         ({"name": "digits", "augmentation": "scale"}, "digits has one form: .* other than translation and none"),
         ({"name": "x.npz", "image_size": 8}, "x.npz has one form: .*--image_size"),
         ({"name": "x.npz"}, "x.npz cannot be read"),
+        ({"name": "flowers/sunny"}, "=flowers/sunny is no folder, and unknown to TFDS; the nearest are tf_flowers"),
+        ({"name": "my set/cats"}, "=my set/cats is no folder, and refused by TFDS: "),
         ({"name": "./nowhere"}, "--data=./nowhere is refused: there is no such folder"),
         ({"name": "digits", "augmentation": "cutout"}, "=cutout is unknown; allowed: translation, none, scale, incept"),
         ({"name": "digits", "max_bad_images": -1}, "--max_bad_images=-1"),
@@ -197,9 +199,10 @@ def test_a_folder_without_a_slash_is_pointed_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"=my_squares is unknown to TFDS; for the folder give --data=./my_squares\."):
         load_data("my_squares")
-    assert load_data("./my_squares").name == "my_squares"
+    encoded = {"image_size": 8, "augmentation": "scale"}
+    assert load_data("./my_squares", **encoded).name == "my_squares"
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert load_data("~/my_squares").name == "my_squares"
+    assert load_data("~/my_squares", **encoded).name == "my_squares"
 
 
 def test_a_tfds_set_with_splits_and_its_own_order(tmp_path):
@@ -256,6 +259,15 @@ def test_an_unknown_split_is_refused(tmp_path):
 def test_an_empty_split_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"'train\[:0\]' of tiny_squares holds no image"):
         load_data("tiny_squares", str(tmp_path), train_split="train[:0]")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"image_size": 4, "augmentation": "scale"}])
+def test_a_file_that_is_cut_off_is_refused_in_one_line(tmp_path, arguments):
+    load_data("tiny_squares", str(tmp_path))
+    (path,) = tmp_path.rglob("*train.tfrecord*")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"tiny_squares-train.tfrecord\S* is cut off: it holds 9 whole records of 10"):
+        load_data("tiny_squares", str(tmp_path), **arguments).description()
 
 
 def test_files_of_another_kind_are_refused(tmp_path):

@@ -13,7 +13,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 4), dtype=np.uint8)
 
 
 def _reference(encoded):
-    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")).astype(int)
+    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGBA"))[..., :3].astype(int)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,8 @@ def test_a_bmp_whose_rows_go_down():
         ("JPEG", {}),
         ("JPEG", {"subsampling": 0}),
         ("JPEG", {"progressive": True}),
+        ("JPEG", {"mode": "L"}),
+        ("JPEG", {"mode": "CMYK"}),
         ("PNG", {}),
         ("BMP", {}),
         ("GIF", {}),

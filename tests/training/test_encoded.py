@@ -63,9 +63,7 @@ def test_images_come_in_the_order_asked_for(squares, training):
 def test_an_image_depends_on_its_index_and_draws_alone(noise, augmentation):
     source = FileSource(noise[0], [noise[0] / "noise.png"] * 9, list(range(9)))
     images = EncodedImages(source, 16, augmentation, True, BadImages())
-    (whole,) = _batches(images, range(9))
-    (again,) = _batches(images, range(9))
-    parts = _batches(images, [0, 1], [2], range(3, 9))
+    whole, again, *parts = _batches(images, range(9), range(9), [0, 1], [2], range(3, 9))
     np.testing.assert_array_equal(whole[0], again[0])
     np.testing.assert_array_equal(whole[0], np.concatenate([part for part, _, _ in parts]))
     assert len({image.tobytes() for image in whole[0]}) == 9
@@ -153,27 +151,27 @@ def test_evaluation_and_training_sizes(noise):
         images.with_evaluation_size(320, short_side=256)
 
 
-def _row_of(images, draws):
-    rows = tf.data.Dataset.from_tensors((tf.constant([0], tf.int64), tf.constant(draws[None], tf.float32)))
-    return images.dataset(rows, training=True).get_single_element()[0].numpy()[0]
+def _shown(images, *draws):
+    """The first image, once for each row of draws."""
+    rows = tf.data.Dataset.from_tensors((tf.zeros([len(draws)], tf.int64), tf.constant(np.stack(draws), tf.float32)))
+    return images.dataset(rows, training=True).get_single_element()[0].numpy()
 
 
 @pytest.mark.parametrize("augmentation", ["scale", "inception"])
 def test_half_of_the_images_are_mirrored_unless_that_is_switched_off(noise, augmentation):
-    draws = np.full(32, 0.5, np.float32)
-    flipped, left, never = (
-        _row_of(EncodedImages(_source(noise[0]), 16, augmentation, flip, BadImages()), row)
-        for flip, row in ((True, np.where(np.arange(32) == FLIP, 0.49, draws)), (True, draws), (False, draws * 0.98))
-    )
-    np.testing.assert_array_equal(flipped[:, ::-1], left)
-    assert flipped.tobytes() != left.tobytes()
-    assert never.shape == left.shape
+    kept = np.full(32, 0.5, np.float32)
+    turned = np.where(np.arange(32) == FLIP, 0.49, kept)
+    flipping, never = (EncodedImages(_source(noise[0]), 16, augmentation, flip, BadImages()) for flip in (True, False))
+    left, right = _shown(flipping, kept, turned)
+    np.testing.assert_array_equal(left, right[:, ::-1])
+    assert left.tobytes() != right.tobytes()
+    np.testing.assert_array_equal(_shown(never, kept, turned), [left, left])
 
 
 def test_scale_cuts_a_random_part_of_the_resized_image(noise):
     """Of 40x50 at crop 14 the short side is 16 to 30; a draw of 0.5 makes 23, and the crop starts in the middle."""
     draws = np.full(32, 0.5, np.float32)
-    made = _row_of(EncodedImages(_source(noise[0]), 14, "scale", False, BadImages()), draws)
+    (made,) = _shown(EncodedImages(_source(noise[0]), 14, "scale", False, BadImages()), draws)
     whole = _resized(noise[1], 23, 29)
     np.testing.assert_allclose(made, whole[5:19, 8:22], atol=0.52)
 
@@ -181,7 +179,7 @@ def test_scale_cuts_a_random_part_of_the_resized_image(noise):
 def test_inception_resizes_its_part_bicubically_and_does_not_round(noise):
     draws = np.full(32, 0.5, np.float32)
     draws[3:13], draws[13:23] = 0.25, 0.75
-    made = _row_of(EncodedImages(_source(noise[0]), 16, "inception", False, BadImages()), draws)
+    (made,) = _shown(EncodedImages(_source(noise[0]), 16, "inception", False, BadImages()), draws)
     assert made.dtype == np.float32
     area, aspect = 40 * 50 * (0.08 + 0.92 * 0.25), (3 / 4 + 4 / 3) / 2
     height, width = round(np.sqrt(area / aspect)), round(np.sqrt(area * aspect))
