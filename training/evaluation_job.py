@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.progress import track
 
 from training.answering import Answer, KerasNet, SavedModelNet, describe, load_net
+from training.augmentation import DRAWS
 from training.data import ImageData, load_data
 from training.errors import UserError
 from training.evaluation_report import EvaluationReport
+from training.files import require_writable
 from training.measures import measure_answers
-from training.runs import require_writable
 
 # What decides which images are tested on, and how they are read. By default all is as in the net's run: other settings
 # could hold out images that it was trained on.
@@ -84,6 +85,8 @@ def _load_test_data(job, net) -> tuple[ImageData, dict]:
     name = job.data or known.get("data")
     if name is None:
         raise UserError(f"--data is needed: {job.net} does not say what it was trained on.")
+    if job.data is None and net.record["data"]["version"] in ("folder", "npz"):  # A record names no place.
+        raise UserError(f"--data is needed: {job.net} was trained on {name}; give its path.")
     settings = {key: known.get(key) for key in (*OF_ANY_SET, *OF_ONE_SET)}
     if name != known.get("data"):
         settings.update({"train_split": None, "test_split": None, "image_size": job.crop or _side(net, name)})
@@ -137,7 +140,7 @@ def test_batches(split, batch_size: int) -> tf.data.Dataset:
     The only place where images are read. The last batch may be smaller. Evaluation draws nothing at random.
     """
     index = tf.data.Dataset.range(len(split)).batch(batch_size)
-    rows = index.map(lambda index: (index, tf.zeros([tf.size(index), 0])))
+    rows = index.map(lambda index: (index, tf.zeros([tf.size(index), DRAWS])))
     return split.dataset(rows, training=False)
 
 

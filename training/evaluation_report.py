@@ -11,8 +11,8 @@ from rich.table import Table
 
 from training.environment import describe_environment
 from training.evaluation_plots import draw_confusion_matrix, draw_reliability_diagram
+from training.files import write_text
 from training.measures import calibration_bins, confusion_table, per_class_table, summarize
-from training.runs import write_text
 
 MOST_CLASSES = 25  # Rows of the printed table; all of them are in per_class.csv.
 

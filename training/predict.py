@@ -5,6 +5,7 @@ import tensorflow as tf
 from absl import flags
 
 from training.answering import newest_version
+from training.augmentation import DRAWS
 from training.data import ImageData, load_data
 from training.errors import UserError, run_program, user_errors
 
@@ -27,8 +28,10 @@ def draw(image: np.ndarray) -> str:
 
 def answer(model: tf.Module, data: ImageData, index: int) -> str:
     """Returns what the exported net says of test image `index`, the likeliest classes first, and the truth."""
-    image, truth = data.test_images[index], data.class_names[data.test_labels[index]]
-    answers = model.signatures["serving_default"](images=tf.constant(image[None]))
+    rows = tf.data.Dataset.from_tensors((tf.constant([index], tf.int64), tf.zeros([1, DRAWS])))
+    images, labels, _ = next(iter(data.test.dataset(rows, training=False)))
+    image, truth = images[0].numpy(), data.class_names[int(labels[0])]
+    answers = model.signatures["serving_default"](images=images)
     probabilities = answers["probabilities"].numpy()[0]
     label = answers["label"].numpy()[0].decode()
     others = [f"{data.class_names[k]} {probabilities[k]:.2%}" for k in np.argsort(-probabilities)[1:3]]
@@ -47,10 +50,10 @@ def main() -> None:
     shape = inputs["images"].shape[1:]
     of_tfds = {} if FLAGS.data == "digits" else {"train_split": "train[:1]", "image_size": shape[0]}
     data = load_data(FLAGS.data, FLAGS.data_dir, test_split=FLAGS.test_split, **of_tfds)
-    if FLAGS.index >= len(data.test_images):
-        raise UserError(f"--index={FLAGS.index} is refused: {data.name} has {len(data.test_images)} test images.")
-    if not shape.is_compatible_with(data.test_images.shape[1:]):
-        raise UserError(f"{path} takes images of {shape}, those of {data.name} are {data.test_images.shape[1:]}.")
+    if FLAGS.index >= len(data.test):
+        raise UserError(f"--index={FLAGS.index} is refused: {data.name} has {len(data.test)} test images.")
+    if not shape.is_compatible_with(data.test.image_shape):
+        raise UserError(f"{path} takes images of {shape}, those of {data.name} are {data.test.image_shape}.")
     print(answer(model, data, FLAGS.index))
 
 

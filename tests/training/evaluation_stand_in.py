@@ -1,6 +1,5 @@
-"""Splits in memory with the interface of `training.data`; as a program, `training.evaluate` on them."""
+"""Splits in memory with the interface of `training.data`."""
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -63,26 +62,3 @@ def stand_in_data(split, class_names, name="numbered", limit=0):
         test=split,
         bad_images=BadImages(len(split.bad), limit),
     )
-
-
-def _load_data(name, data_dir=None, seed=0, **settings):
-    from training.data import load_data
-
-    data = load_data(name, data_dir, **settings)
-    split = ArraySplit(data.test_images, data.test_labels)
-    return SimpleNamespace(
-        name=data.name,
-        class_names=data.class_names,
-        preprocessing=data.preprocessing,
-        test=split,
-        bad_images=BadImages(),
-    )
-
-
-if __name__ == "__main__":
-    from training import evaluate, evaluation_job
-    from training.errors import run_program
-
-    evaluation_job.load_data = _load_data
-    sys.argv[0] = "evaluate"
-    run_program(evaluate.main)

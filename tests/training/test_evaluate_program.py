@@ -1,47 +1,26 @@
 """`python -m training.evaluate` as a user starts it, on a net that `training.train` has made."""
 
-import inspect
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
 import pandas as pd
 import pytest
+from programs import messages, run_program
 
 from keras_preresnet import ResidualNetwork
-from training.data import load_data
 
 ROOT = Path(__file__).parents[2]
-# Until `training.data` has splits, the program runs on a stand-in of it.
-STAND_IN = "test_fraction" not in inspect.signature(load_data).parameters
 FILES = {"evaluation.json", "per_class.csv", "confusion_matrix.csv", "confusion_matrix.png", "reliability.png"}
-
-
-def _program(name, *arguments, cwd):
-    program = ["-m", f"training.{name}"]
-    if name == "evaluate" and STAND_IN:
-        program = [str(Path(__file__).with_name("evaluation_stand_in.py"))]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
-
-
-def _messages(process):
-    """Standard error without the lines of TensorFlow's C++ parts."""
-    lines = process.stderr.splitlines()
-    noise = ("I0000", "E0000", "W0000", "WARNING: All log", "To enable the following")
-    return [line for line in lines if line and not line.startswith(noise)]
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
     arguments = ("--train_steps=4", "--steps_per_evaluation=4", "--precision=mixed_bfloat16")
-    process = _program("train", *arguments, "--run_dir=run", "--saved_model_dir=net", cwd=folder)
+    process = run_program("train", *arguments, "--run_dir=run", "--saved_model_dir=net", cwd=folder)
     assert process.returncode == 0, process.stderr
     return folder
 
@@ -55,7 +34,7 @@ def evaluated(work):
         "file": ("--net=run/model.keras", "--output_dir=of_file", "--batch_size=7"),
         "saved_model": ("--net=net", "--data=digits"),
     }.items():
-        process = _program("evaluate", *arguments, cwd=work)
+        process = run_program("evaluate", *arguments, cwd=work)
         assert process.returncode == 0, process.stderr
         folder = work / {"run": "run/evaluation", "file": "of_file", "saved_model": "evaluation"}[source]
         results[source] = process, folder, json.loads((folder / "evaluation.json").read_text())
@@ -72,7 +51,7 @@ def test_every_source_has_the_error_that_the_run_ended_with(work, evaluated):
         assert "top-5 error " in process.stdout
         assert "expected calibration error " in process.stdout
         assert process.stdout.count("│ 3") >= 1  # The table has a row for each digit.
-        assert _messages(process) == []
+        assert messages(process) == []
     assert [facts["loaded_from"] for _, _, facts in evaluated.values()] == ["keras", "keras", "SavedModel"]
 
 
@@ -110,10 +89,10 @@ def test_bad_input_gets_one_line_and_leaves_nothing(work, tmp_path):
     }
     with ThreadPoolExecutor(2) as pool:
         processes = list(
-            pool.map(lambda net: _program("evaluate", f"--net={net}", "--data=digits", cwd=tmp_path), expected)
+            pool.map(lambda net: run_program("evaluate", f"--net={net}", "--data=digits", cwd=tmp_path), expected)
         )
     for process, words in zip(processes, expected.values(), strict=True):
         assert process.returncode == 1
-        (line,) = _messages(process)
+        (line,) = messages(process)
         assert line.startswith(f"error: {words}")
     assert {path.name for path in tmp_path.iterdir()} == before

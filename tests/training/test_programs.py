@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import training_helpers  # noqa: F401 - registers the data set uneven_squares.
 from absl import flags
 from absl.testing import flagsaver
+from programs import messages, run_program
 
 from training import recipes, train
 from training.errors import UserError
@@ -17,23 +19,10 @@ QUICK = ("--train_steps=4", "--steps_per_evaluation=2")
 RESULT = "test accuracy"
 
 
-def _program(name, *arguments, cwd=None):
-    command = [sys.executable, "-m", f"training.{name}", *map(str, arguments)]
-    root = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
-    environment = {**os.environ, "PYTHONPATH": root}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd or root, env=environment, timeout=300)
-
-
-def _messages(process):
-    """Standard error without the lines of TensorFlow's C++ parts."""
-    lines = process.stderr.splitlines()
-    return [line for line in lines if line and not line.startswith(("I0000", "E0000", "W0000", "WARNING: All log"))]
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
-    process = _program("train", *QUICK, "--run_dir=run", "--saved_model_dir=net", cwd=folder)
+    process = run_program("train", *QUICK, "--run_dir=run", "--saved_model_dir=net", cwd=folder)
     assert process.returncode == 0, process.stderr
     return folder, process
 
@@ -75,7 +64,7 @@ def test_the_record_has_settings_data_versions_and_result_and_names_no_place(run
 
 def test_a_finished_run_says_so(run):
     folder, _ = run
-    process = _program("train", *QUICK, "--run_dir=run", "--saved_model_dir=net", cwd=folder)
+    process = run_program("train", *QUICK, "--run_dir=run", "--saved_model_dir=net", cwd=folder)
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("run is finished: test error ")
     assert not (folder / "net" / "2").exists()
@@ -83,9 +72,9 @@ def test_a_finished_run_says_so(run):
 
 def test_other_flags_are_refused_by_name(run):
     folder, _ = run
-    process = _program("train", *QUICK, "--learning_rate=0.2", "--seed=3", "--run_dir=run", cwd=folder)
+    process = run_program("train", *QUICK, "--learning_rate=0.2", "--seed=3", "--run_dir=run", cwd=folder)
     assert process.returncode == 1
-    assert _messages(process) == [
+    assert messages(process) == [
         "error: run holds a run with other settings: learning_rate (0.1 there, 0.2 now), seed (0 there, 3 now). "
         "Give the same flags to go on with it, or another --run_dir."
     ]
@@ -93,7 +82,7 @@ def test_other_flags_are_refused_by_name(run):
 
 def test_the_exported_net_answers_about_an_image(run):
     folder, _ = run
-    process = _program("predict", "--saved_model=net", "--index=3", cwd=folder)
+    process = run_program("predict", "--saved_model=net", "--index=3", cwd=folder)
     assert process.returncode == 0, process.stderr
     assert "test image 3 of digits: the net says" in process.stdout
     assert "; the truth is " in process.stdout
@@ -101,9 +90,9 @@ def test_the_exported_net_answers_about_an_image(run):
 
 
 def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path):
-    process = _program("train", "--design=preactivation", "--run_dir=run", "--saved_model_dir=net", cwd=tmp_path)
+    process = run_program("train", "--design=preactivation", "--run_dir=run", "--saved_model_dir=net", cwd=tmp_path)
     assert process.returncode == 1
-    (line,) = _messages(process)
+    (line,) = messages(process)
     assert line.startswith("error: design='preactivation' is unknown; allowed: original, bn_after_addition, ")
     assert line.endswith("Did you mean 'full_preactivation' or 'relu_only_preactivation'?")
     assert not list(tmp_path.iterdir())
@@ -164,7 +153,7 @@ def test_every_setting_of_a_recipe_is_a_flag():
 
 
 def test_a_bad_flag_value_names_the_flag_and_what_is_allowed(tmp_path):
-    process = _program("train", "--precision=float8", "--run_dir=run", cwd=tmp_path)
+    process = run_program("train", "--precision=float8", "--run_dir=run", cwd=tmp_path)
     assert process.returncode != 0
     assert "flag --precision=float8: value should be one of <float32|mixed_bfloat16|mixed_float16>" in process.stderr
     assert not list(tmp_path.iterdir())
@@ -178,14 +167,14 @@ def test_a_bad_flag_value_names_the_flag_and_what_is_allowed(tmp_path):
     ],
 )
 def test_predict_refuses_in_one_line(run, arguments, words):
-    process = _program("predict", *arguments, cwd=run[0])
+    process = run_program("predict", *arguments, cwd=run[0])
     assert process.returncode == 1
-    (line,) = _messages(process)
+    (line,) = messages(process)
     assert words in line
 
 
 def test_help_explains_every_number_of_a_recipe():
-    text = _program("train", "--help").stdout
+    text = run_program("train", "--help").stdout
     for words in (
         "--batch_size: images in a training step",
         "--learning_rate_drops:",
