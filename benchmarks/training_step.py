@@ -4,6 +4,7 @@ Both train the same net, weight for weight, on the same batch of random images; 
 a drift of the machine's speed meets them alike, and ratios are taken turn by turn. Run it on an idle machine.
 """
 
+import dataclasses
 import json
 import statistics
 import time
@@ -20,7 +21,7 @@ from keras_preresnet import ResidualNetwork
 from training.environment import describe_environment
 from training.errors import UserError, run_program
 from training.recipes import RECIPES
-from training.step import TrainingStep, make_optimizer
+from training.step import TrainingStep
 
 FLAGS = flags.FLAGS
 
@@ -42,8 +43,8 @@ RATIOS = {
 }
 
 
-def stock_step(depth: int, branch: str, policy: str) -> Callable:
-    """Returns a training step of the stock net with Keras's own momentum SGD."""
+def stock_step(depth: int, branch: str, policy: str, images: tf.Tensor, labels: tf.Tensor) -> Callable:
+    """Returns a training step of the stock net on one batch, with Keras's own momentum SGD."""
     keras.config.set_dtype_policy(policy)
     model = stock_preresnet(depth, branch)
     keras.config.set_dtype_policy("float32")
@@ -51,7 +52,7 @@ def stock_step(depth: int, branch: str, policy: str) -> Callable:
     optimizer.build(model.trainable_variables)
 
     @tf.function
-    def step(images, labels):
+    def step():
         with tf.GradientTape() as tape:
             logits = model(images, training=True)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
@@ -62,10 +63,14 @@ def stock_step(depth: int, branch: str, policy: str) -> Callable:
     return step
 
 
-def our_step(depth: int, branch: str, policy: str) -> Callable:
-    """Returns the trainer's own step."""
+def our_step(depth: int, branch: str, policy: str, images: tf.Tensor, labels: tf.Tensor) -> Callable:
+    """Returns the trainer's own step on one batch."""
     model = ResidualNetwork(depth, branch=branch, widening="projection", dtype=policy)
-    return TrainingStep(model, make_optimizer(RECIPES["paper_cifar"], policy))
+    recipe = dataclasses.replace(RECIPES["paper_cifar"], batch_size=len(labels))
+    training_step = TrainingStep(model, recipe, policy)
+    batch = images, labels, tf.ones([len(labels)])
+    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    return lambda: training_step(batches, tf.constant(1), tf.constant(0.0))[0]
 
 
 def measure(depth: int, batch_size: int, turns: int, seconds: float) -> dict[tuple[str, str], dict]:
@@ -77,22 +82,20 @@ def measure(depth: int, batch_size: int, turns: int, seconds: float) -> dict[tup
     for name, make in ((OURS, our_step), (STOCK, stock_step)):
         for policy in POLICIES:
             began = time.perf_counter()
-            steps[name, policy] = make(depth, branch, policy)
-            float(steps[name, policy](images, labels))
+            steps[name, policy] = make(depth, branch, policy, images, labels)
+            float(steps[name, policy]())
             figures[name, policy] = {"start": time.perf_counter() - began, "rates": []}
     for _ in range(turns):
         for contestant, step in steps.items():
-            figures[contestant]["rates"].append(
-                _rate(lambda step=step: float(step(images, labels)), batch_size, seconds)
-            )
+            figures[contestant]["rates"].append(_rate(step, batch_size, seconds))
     return figures
 
 
 def _rate(step, batch_size, seconds):
-    step()
+    float(step())
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < seconds or count < 2:
-        step()
+        float(step())
         count += 1
     return count * batch_size / (time.perf_counter() - began)
 

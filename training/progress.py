@@ -39,10 +39,18 @@ class ProgressReport:
         if self.bar:
             self.bar.stop()
 
-    def update(self, step: int, loss: float, accuracy: float, learning_rate: float, images_per_second: float) -> None:
+    def update(
+        self,
+        step: int,
+        loss: float,
+        accuracy: float,
+        learning_rate: float,
+        images_per_second: float,
+        waiting_share: float,
+    ) -> None:
         """Shows the state after `step` steps; as a plain line only every `LINE_SECONDS`, and at the end."""
         state = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  rate {learning_rate:.4g}"
-        state = f"{state}  {images_per_second:.0f} images/s"
+        state = f"{state}  {images_per_second:.0f} images/s ({100 * waiting_share:.0f} % waiting for data)"
         if self.bar:
             self.bar.update(self.task, completed=step, description=state)
             return
