@@ -140,11 +140,7 @@ def load_data(
     _check(augmentation, image_size, max_bad_images)
     bad_images = BadImages(max_bad_images)
     if name == "digits" or name.endswith(".npz"):
-        if train_split or test_split or image_size or augmentation not in IN_MEMORY:
-            raise UserError(
-                f"{Path(name).name} has one form: --train_split, --test_split and --image_size are for folders and "
-                f"TFDS sets, as are augmentations other than {' and '.join(IN_MEMORY)}."
-            )
+        _require_one_form(name, augmentation, (train_split, test_split, image_size))
         found = digits() if name == "digits" else load_npz(name, test_fraction, seed)
         return _image_data(found, (found.train, found.test), bad_images)
     if _is_folder(name):
@@ -166,6 +162,14 @@ def _check(augmentation, image_size, max_bad_images):
         raise UserError(f"--image_size={image_size} is refused: it must be at least 1.")
     if max_bad_images < 0:
         raise UserError(f"--max_bad_images={max_bad_images} is refused: it must be at least 0.")
+
+
+def _require_one_form(name, augmentation, choices):
+    if any(choices) or augmentation not in IN_MEMORY:
+        raise UserError(
+            f"{Path(name).name} has one form: --train_split, --test_split and --image_size are for folders and "
+            f"TFDS sets, as are augmentations other than {' and '.join(IN_MEMORY)}."
+        )
 
 
 def _is_folder(name):
