@@ -62,12 +62,6 @@ class Job:
     steps_per_call: int | None = None
 
     @property
-    def name(self) -> str:
-        """Of the run and of its SavedModel, where the user gives none."""
-        data = Path(self.data).resolve().stem if self.data.startswith((".", "~")) else self.data
-        return f"{self.model.lower()}_{data.strip('/').replace(':', '_').replace('/', '_')}"
-
-    @property
     def recipe_name(self) -> str:
         """The recipe that was asked for, or the one made for the data set; "quick" for others."""
         return self.recipe or DEFAULT_RECIPES.get(self.data.split(":")[0], "quick")
@@ -89,16 +83,18 @@ def run(job: Job) -> None:
     _require_divisible(recipe, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = _build_model(job, data)
-        step = TrainingStep(model, recipe, job.precision, uses_xla(job.jit_compile), job.sync_batch_norm, strategy)
+        step = TrainingStep(model, recipe, job.precision, _compiles(job), job.sync_batch_norm, strategy)
     intervals = _intervals(job, recipe, data)
     record = _record(job, data, recipe, intervals, model, strategy)
-    with closing(RunFolder(job.run_dir or f"runs/{job.name}")) as folder, _lost_workers(strategy):
-        if not _open(folder, record, job, strategy):
+    name = f"{record['settings']['model'].lower()}_{data.name.removesuffix('.npz').replace('/', '_')}"
+    saved_models = Path(job.saved_model_dir or f"saved_models/{name}")
+    with closing(RunFolder(job.run_dir or f"runs/{name}")) as folder, _lost_workers(strategy):
+        if not _open(folder, record, saved_models, strategy):
             return
         training = Training(step, data, job.seed, folder if is_chief(strategy) else None, intervals)
         outcome = training.run()
         if is_chief(strategy):
-            _finish(job, data, folder, training.plain_copy(), outcome)
+            _finish(data, folder, saved_models, training.plain_copy(), outcome)
 
 
 def _require_compatible(job):
@@ -113,6 +109,10 @@ def _require_compatible(job):
             "--sync_batch_norm and --remat=unit exclude each other: "
             "statistics cannot be reduced over the replicas from within a rematerialised unit; give --remat=none."
         )
+
+
+def _compiles(job):
+    return uses_xla(job.jit_compile) and not job.sync_batch_norm
 
 
 def _data_and_recipe(job):
@@ -181,7 +181,7 @@ def _record(
         "model": canonical_name(job.model),
         "recipe": job.recipe_name,
         **{name: value for name, value in dataclasses.asdict(recipe).items() if name != "epochs"},
-        "jit_compile": uses_xla(job.jit_compile),
+        "jit_compile": _compiles(job),
         "replicas": strategy.num_replicas_in_sync,
         "sync_batch_norm": job.sync_batch_norm,
         "deterministic": job.deterministic,
@@ -198,13 +198,13 @@ def _record(
     }
 
 
-def _open(folder, record, job, strategy):
+def _open(folder, record, saved_models, strategy):
     """Whether there is something to do. The chief alone looks into the folder, and the others do as it does."""
     goes_on, finished, refused = 0, 1, 2
     answer, problem = goes_on, None
     if is_chief(strategy):
         try:
-            require_writable(_saved_models(job), "saved_model_dir")
+            require_writable(saved_models, "saved_model_dir")
             answer = finished if folder.open(record) else goes_on
         except UserError as error:
             answer, problem = refused, error
@@ -220,10 +220,6 @@ def _open(folder, record, job, strategy):
     return True
 
 
-def _saved_models(job):
-    return Path(job.saved_model_dir or f"saved_models/{job.name}")
-
-
 def _print_plan(record, folder):
     settings, data = record["settings"], record["data"]
     replicas = f" on {settings['replicas']} replicas" if settings["replicas"] > 1 else ""
@@ -236,10 +232,10 @@ def _print_plan(record, folder):
     )
 
 
-def _finish(job, data, folder, model, outcome):
+def _finish(data, folder, saved_models, model, outcome):
     with disk_errors(folder.path):
         save_keras(model, folder.path / "model.keras")
-        exported = export_saved_model(model, _saved_models(job), data.preprocessing, data.class_names)
+        exported = export_saved_model(model, saved_models, data.preprocessing, data.class_names)
         score = outcome.score
         result = {**dataclasses.asdict(score), "test_error": score.error}
         result |= {"best_test_error": outcome.best_error, "best_step": outcome.best_step}

@@ -32,8 +32,9 @@ def find_tfds(name: str, data_dir: str | None, train_split: str | None, test_spl
     keys = _keys(builder)
     _prepare(builder)
     present = [split for split in TEST_SPLITS if split in builder.info.splits] or TEST_SPLITS[-1:]
+    configuration = builder.builder_config
     return FoundImages(
-        builder.name,
+        f"{builder.name}/{configuration.name}" if configuration else builder.name,
         str(builder.version),
         _labelled(builder, [train_split or "train"], keys),
         _labelled(builder, [test_split] if test_split else present, keys),
