@@ -4,9 +4,9 @@ Translation and flip (CIFAR) work on whole batches of normalized images. "scale"
 view of an image from its size alone, so that only what is seen need be decoded.
 """
 
-from typing import NamedTuple
-
 import tensorflow as tf
+
+from keras_preresnet.views import View, centre_view, crop_of_resized, random_offset
 
 DRAWS = 32  # Uniform random numbers in [0, 1) that an image may use.
 ROW, COLUMN, FLIP = 0, 1, 2  # Which of them decides what; of all augmentations.
@@ -14,17 +14,6 @@ SHORT_SIDE = 3  # Of "scale".
 ATTEMPTS = 10  # Of "inception", each with an area and a shape.
 AREAS, SHAPES = slice(3, 13), slice(13, 23)
 COLOUR_ORDER, COLOUR_STRENGTHS, LIGHTING = 23, slice(24, 27), slice(27, 30)
-
-
-class View(NamedTuple):
-    """Part of an image and how it is resized to a square.
-
-    Pixel y of the window lands at `(y + 0.5) * scale + translation - 0.5` of the square, and x likewise.
-    """
-
-    window: tf.Tensor  # int32 (top, left, height, width), what has to be decoded
-    scale: tf.Tensor  # float32 (2,), pixels of the square for one of the image
-    translation: tf.Tensor  # float32 (2,)
 
 
 def translate_and_flip(images: tf.Tensor, draws: tf.Tensor, padding: int, flip: bool) -> tf.Tensor:
@@ -64,12 +53,7 @@ def scale_view(size: tf.Tensor, draws: tf.Tensor, crop: int) -> View:
     """
     shortest, longest = round(256 / 224 * crop), round(480 / 224 * crop)
     length = shortest + tf.cast(tf.floor(draws[SHORT_SIDE] * (longest - shortest + 1)), tf.int32)
-    return _crop_of_resized(size, length, crop, draws[ROW : COLUMN + 1])
-
-
-def centre_view(size: tf.Tensor, short_side: int, crop: int) -> View:
-    """The shorter side resized to `short_side`, and the central crop of that; as `scale_view` otherwise."""
-    return _crop_of_resized(size, tf.constant(short_side), crop, None)
+    return crop_of_resized(size, length, crop, draws[ROW : COLUMN + 1])
 
 
 def inception_view(size: tf.Tensor, draws: tf.Tensor, crop: int) -> View:
@@ -86,30 +70,8 @@ def inception_view(size: tf.Tensor, draws: tf.Tensor, crop: int) -> View:
     sides = tf.cast(tf.round(tf.where(halves[:, None] < 1, sides[:, ::-1], sides)), tf.int32)
     fits = tf.reduce_all((sides >= 1) & (sides <= size), axis=1)
     part = sides[tf.argmax(fits)]  # The first of the true ones.
-    corner = _random_offset(size - part, draws[ROW : COLUMN + 1])
+    corner = random_offset(size - part, draws[ROW : COLUMN + 1])
     scale = tf.cast(crop / part, tf.float32)
     view = View(tf.concat([corner, part], axis=0), scale, tf.zeros([2]))
     fallback = centre_view(size, crop, crop)
     return View(*(tf.where(tf.reduce_any(fits), one, other) for one, other in zip(view, fallback, strict=True)))
-
-
-def _crop_of_resized(size, length, crop, draws):
-    """Computed in whole numbers and float64: a long thin image is resized to millions of pixels in thought."""
-    wide, length, short = tf.cast(size, tf.int64), tf.cast(length, tf.int64), tf.cast(tf.reduce_min(size), tf.int64)
-    resized = (2 * wide * length + short) // (2 * short)  # Rounded; the shorter side is `length`.
-    room = resized - crop
-    offset = (room + 1) // 2 if draws is None else _random_offset(room, draws)  # The centre as [FB] has it.
-    scale = tf.cast(resized, tf.float64) / tf.cast(wide, tf.float64)
-    start = tf.cast(offset, tf.float64)
-    reach = tf.maximum(1 / scale, 1) + 1  # The resizing kernel sees that far beyond the crop.
-    first = tf.maximum(tf.cast(tf.floor(start / scale - reach), tf.int64), 0)
-    last = tf.minimum(tf.cast(tf.math.ceil((start + crop) / scale + reach), tf.int64), wide)
-    window = tf.cast(tf.concat([first, last - first], axis=0), tf.int32)
-    translation = tf.cast(first, tf.float64) * scale - start
-    return View(window, tf.cast(scale, tf.float32), tf.cast(translation, tf.float32))
-
-
-def _random_offset(room, draws):
-    """Uniform over the whole numbers from 0 to `room`, both included."""
-    offset = tf.floor(tf.cast(draws, tf.float64) * tf.cast(room + 1, tf.float64))
-    return tf.maximum(tf.cast(offset, room.dtype), 0)

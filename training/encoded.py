@@ -7,20 +7,18 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from keras_preresnet.views import centre_view, rounded, show_view
 from training.augmentation import (
     COLOUR_ORDER,
     COLOUR_STRENGTHS,
     DRAWS,
     FLIP,
     LIGHTING,
-    View,
-    centre_view,
     inception_view,
     scale_view,
 )
 from training.bad_images import BadImages
 from training.colour import colour_jitter, lighting
-from training.decoding import decode_window, open_picture
 from training.errors import UserError
 from training.sources import Source
 
@@ -124,26 +122,6 @@ class EncodedImages:
 
     def _flipped(self, image, draws):
         return tf.cond(draws[FLIP] < 0.5, lambda: image[:, ::-1], lambda: image) if self._flip else image
-
-
-def show_view(encoded: tf.Tensor, choose: Callable[[tf.Tensor], View], side: int, kernel: str, channels: int):
-    """Decodes the window of the view that `choose` makes of the image's size, and resizes it to float32 squares."""
-    picture = open_picture(encoded)  # In RGB; of grey the first channel is as good as any.
-    view = choose(picture.size)
-    square = tf.raw_ops.ScaleAndTranslate(
-        images=decode_window(picture, view.window)[None, ..., :channels],
-        size=[side, side],
-        scale=view.scale,
-        translation=view.translation,
-        kernel_type=kernel,
-        antialias=True,
-    )
-    return tf.ensure_shape(square[0], [side, side, channels])
-
-
-def rounded(image: tf.Tensor) -> tf.Tensor:
-    """Returns a uint8 image of a float one."""
-    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
 
 def every_row(count: int) -> tf.data.Dataset:

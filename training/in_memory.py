@@ -3,12 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_preresnet.decoding import decode, open_picture
+from keras_preresnet.views import centre_view, rounded, show_view
 from training import arrays
 from training.arrays import ArrayImages
-from training.augmentation import centre_view
 from training.bad_images import BadImages
-from training.decoding import decode, open_picture
-from training.encoded import decoded, every_row, rounded, show_view
+from training.encoded import decoded, every_row
 from training.errors import UserError
 from training.sources import FoundImages, Source
 

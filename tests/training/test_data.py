@@ -3,7 +3,8 @@ import hashlib
 
 import numpy as np
 import pytest
-from training_helpers import encode, numbered_data, rows_of, write_images
+from image_files import encode
+from training_helpers import numbered_data, rows_of, write_images
 
 from keras_preresnet.preprocessing import CIFAR10, CIFAR100, IMAGENET
 from training import tfds_data

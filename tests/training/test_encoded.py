@@ -3,8 +3,9 @@ import gc
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_files import encode
 from PIL import Image
-from training_helpers import encode, rows_of, write_images
+from training_helpers import rows_of, write_images
 
 from training.augmentation import FLIP
 from training.bad_images import BadImages

@@ -3,10 +3,10 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_files import encode, png
 from PIL import Image
-from training_helpers import encode, png
 
-from training.decoding import PIXEL_LIMIT, decode, decode_window, open_picture
+from keras_preresnet.decoding import PIXEL_LIMIT, decode, decode_window, open_picture
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF")
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 4), dtype=np.uint8)
