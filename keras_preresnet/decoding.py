@@ -22,15 +22,25 @@ class Picture(NamedTuple):
     pixels: tf.Tensor  # uint8 (height, width, 3), or (0, 0, 3)
 
 
-def open_picture(encoded: tf.Tensor) -> Picture:
+def is_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns whether the first bytes are those of a JPEG, PNG, GIF or BMP."""
+    is_gif = tf.strings.substr(encoded, 0, 4) == b"GIF8"
+    return _is_jpeg(encoded) | _is_png(encoded) | _is_bmp(encoded) | is_gif
+
+
+def declared_pixels(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns how many pixels the header of a file declares, int64; fails when the graph runs if there is none."""
+    return tf.abs(tf.reduce_prod(tf.cast(_declared_size(encoded), tf.int64)))  # The height of a BMP may be negative.
+
+
+def open_picture(encoded: tf.Tensor, pixel_limit: int = PIXEL_LIMIT) -> Picture:
     """Reads the header of the file whose bytes are `encoded`, and the rest too unless the format can be read in parts.
 
     Raises:
-        tf.errors.OpError: when the graph runs, for what is no image, is cut off, or is larger than `PIXEL_LIMIT`.
+        tf.errors.OpError: when the graph runs, for what is no image, is cut off, or declares more pixels than allowed.
     """
-    size = _declared_size(encoded)
-    pixels = tf.abs(tf.reduce_prod(tf.cast(size, tf.int64)))  # The height of a BMP is negative if its rows go down.
-    within = tf.debugging.Assert((pixels > 0) & (pixels <= PIXEL_LIMIT), [pixels])
+    size, pixels = _declared_size(encoded), declared_pixels(encoded)
+    within = tf.debugging.Assert((pixels > 0) & (pixels <= pixel_limit), [pixels])
     with tf.control_dependencies([within]):  # Nothing is allocated before.
         encoded = tf.identity(encoded)
     # A JPEG that is cut off would decode in some parts and not in others; it must fail whatever part is wanted.

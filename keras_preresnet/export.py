@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from keras_preresnet.preprocessing import Preprocessing
+from keras_preresnet.serving import MAX_PIXELS, Endpoints
 from keras_preresnet.stacks import UnitStack
 
 
@@ -34,51 +34,65 @@ def float32_copy(model: keras.Model, unroll: bool | None = None) -> keras.Model:
 
 
 def export_saved_model(
-    model: keras.Model, directory: str | Path, preprocessing: Preprocessing, class_names: Sequence[str]
+    model: keras.Model,
+    directory: str | Path,
+    preprocessing: Preprocessing,
+    class_names: Sequence[str],
+    short_side: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Path:
     """Writes a SavedModel to `directory/<version>/`, the version being the lowest that is free, and returns its path.
 
-    Its signature `serving_default` (also `predict`) takes `images`, uint8 `(batch, height, width, channels)` of 0 to
-    255, and returns `logits` and `probabilities` (float32, `(batch, classes)`), `class_id` (int64, `(batch,)`) and
-    `label` (text, `(batch,)`). `assets.extra/model.json` names the classes and the preprocessing.
+    Its endpoints, as `keras_preresnet.serving.Endpoints` says what they take and return:
+        predict, also serving_default: `images`, uint8.
+        predict_bytes: `image_bytes`, encoded images; where the net takes squares of a known size.
+        embed: `images`, uint8; where the net has the layer `avg_pool`.
+    `assets.extra/model.json` names the classes and the preprocessing.
 
     Args:
         model: A net whose output is logits.
         directory: Made if it is missing. The version appears at once and whole, by renaming.
         preprocessing: Applied to the images inside the SavedModel.
         class_names: One name for each class, in the order of the logits.
+        short_side: To which the shorter side of an encoded image is resized, before the central crop of the net's size;
+            default: that size.
+        max_pixels: Encoded images that declare more are refused before they are decoded.
 
     Raises:
-        ValueError: if the classes are not as many as the logits.
+        ValueError: if the classes are not as many as the logits, or the short side is shorter than the crop.
     """
     if len(class_names) != model.output_shape[-1]:
         raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
+    copy = float32_copy(model, unroll=True)
+    endpoints = Endpoints(copy, preprocessing, class_names, short_side, max_pixels)
+    if endpoints.takes_files and endpoints.short_side < endpoints.height:
+        raise ValueError(f"short_side={short_side} is refused: the net's crop of {endpoints.height} does not fit in.")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     taken = [int(path.name) for path in directory.iterdir() if path.name.isdigit()]
     target = directory / str(max(taken, default=0) + 1)
     partial = directory / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    _write(float32_copy(model, unroll=True), partial, preprocessing, class_names)
+    _write(endpoints, partial)
     return partial.rename(target)
 
 
-def _write(model, path, preprocessing, class_names):
-    def predict(images):
-        logits = model(preprocessing(images), training=False)
-        class_id = tf.argmax(logits, axis=-1)
-        return {
-            "logits": logits,
-            "probabilities": tf.nn.softmax(logits),
-            "class_id": class_id,
-            "label": tf.gather(tf.constant(list(class_names)), class_id),
-        }
-
+def _write(endpoints, path):
     archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("predict", predict, [tf.TensorSpec(model.input_shape, tf.uint8, name="images")])
+    archive.track(endpoints.model)
+    archive.add_endpoint("predict", endpoints.predict, [endpoints.images])
+    if endpoints.takes_files:
+        archive.add_endpoint("predict_bytes", endpoints.predict_bytes, [endpoints.image_bytes])
+    if any(layer.name == "avg_pool" for layer in endpoints.model.layers):
+        archive.add_endpoint("embed", endpoints.embed, [endpoints.images])
     archive.write_out(str(path), verbose=False)
     extra = path / "assets.extra"
     extra.mkdir()
-    facts = {"model": model.name, "class_names": list(class_names), "preprocessing": preprocessing.to_dict()}
+    facts = {
+        "model": endpoints.model.name,
+        "class_names": endpoints.class_names,
+        "preprocessing": endpoints.preprocessing.to_dict(),
+        "short_side": endpoints.short_side,
+        "max_pixels": endpoints.max_pixels,
+    }
     (extra / "model.json").write_text(json.dumps(facts, indent=2) + "\n")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_preresnet.decoding import decode_window, open_picture
+from keras_preresnet.decoding import PIXEL_LIMIT, decode_window, open_picture
 
 
 class View(NamedTuple):
@@ -56,7 +56,12 @@ def random_offset(room: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
 
 
 def show_view(
-    encoded: tf.Tensor, choose: Callable[[tf.Tensor], View], side: int, kernel: str, channels: int
+    encoded: tf.Tensor,
+    choose: Callable[[tf.Tensor], View],
+    side: int,
+    kernel: str,
+    channels: int,
+    pixel_limit: int = PIXEL_LIMIT,
 ) -> tf.Tensor:
     """Decodes the window of a view and resizes it to a square: float32 `(side, side, channels)`, with antialiasing.
 
@@ -66,11 +71,12 @@ def show_view(
         side: Of the square.
         kernel: "triangle" (bilinear) or "keyscubic" (bicubic).
         channels: 3, or 1 for grey, into which colours are turned as by `tf.image.rgb_to_grayscale`.
+        pixel_limit: Images that declare more pixels fail before they are decoded.
 
     Raises:
         tf.errors.OpError: when the graph runs, as `keras_preresnet.decoding.open_picture`.
     """
-    picture = open_picture(encoded)
+    picture = open_picture(encoded, pixel_limit)
     view = choose(picture.size)
     pixels = tf.cast(decode_window(picture, view.window), tf.float32)
     square = tf.raw_ops.ScaleAndTranslate(

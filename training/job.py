@@ -12,6 +12,7 @@ from keras_preresnet.export import export_saved_model
 from keras_preresnet.zoo import canonical_name, create_model
 from training.data import ImageData, load_data
 from training.devices import agree_with_chief, choose_strategy, is_chief, steps_per_call, uses_xla, workers
+from training.encoded import EncodedImages
 from training.environment import describe_environment
 from training.errors import UserError, user_errors
 from training.files import disk_errors, require_writable
@@ -235,7 +236,8 @@ def _print_plan(record, folder):
 def _finish(data, folder, saved_models, model, outcome):
     with disk_errors(folder.path):
         save_keras(model, folder.path / "model.keras")
-        exported = export_saved_model(model, saved_models, data.preprocessing, data.class_names)
+        short_side = data.test.evaluation_short_side if isinstance(data.test, EncodedImages) else None
+        exported = export_saved_model(model, saved_models, data.preprocessing, data.class_names, short_side)
         score = outcome.score
         result = {**dataclasses.asdict(score), "test_error": score.error}
         result |= {"best_test_error": outcome.best_error, "best_step": outcome.best_step}
