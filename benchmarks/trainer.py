@@ -1,8 +1,8 @@
 """The input pipeline alone, and the whole trainer beside its bare training step: python -m benchmarks.trainer.
 
-The whole trainer is what `training.train` runs: it shuffles, augments, steps, logs and saves checkpoints. The bare step
-trains on one batch that is there already. They take turns, so that a drift of the machine's speed meets both alike.
-Run it on an idle machine.
+The whole trainer is what `training.train` runs: it shuffles, augments, steps, logs and saves checkpoints (here every 20
+and 40 steps, more often than by default). The bare step trains on one batch that is there already. They take turns, so
+that a drift of the machine's speed meets both alike. Run it on an idle machine.
 """
 
 import dataclasses
@@ -34,8 +34,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("model", "PreResNet20", "net to train")
 flags.DEFINE_enum("precision", "mixed_bfloat16", ["float32", "mixed_bfloat16", "mixed_float16"], "in which it trains")
-flags.DEFINE_integer("turns", 5, "turns of each contestant", lower_bound=1)
-flags.DEFINE_integer("steps", 200, "steps of a turn", lower_bound=100)
+flags.DEFINE_integer("blocks", 15, "turns of each contestant", lower_bound=1)
+
+BLOCK = 20  # Steps of a turn.
 
 
 def random_data(count: int = 50_000) -> ImageData:
@@ -62,25 +63,54 @@ def pipeline_rate(data: ImageData, batches: int = 400) -> float:
     return batches * recipe.batch_size / (time.perf_counter() - began)
 
 
-def turn(data: ImageData, model: str, precision: str, steps: int) -> tuple[float, float, float]:
-    """Returns images a second of the whole trainer, the share of its time spent waiting, and the bare step's rate."""
+class Interleaved:
+    """A training step that makes as many steps on one batch that is there, after every `BLOCK` steps of the trainer.
+
+    Args:
+        step: The trainer's.
+    """
+
+    def __init__(self, step: TrainingStep):
+        self._step = step
+        images = tf.random.stateless_normal([step.recipe.batch_size, 32, 32, 3], [0, 0])
+        batch = images, tf.zeros([len(images)], tf.int64), tf.ones([len(images)])
+        self._batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
+        self.calls, self.bare, self.whole = 0, [], []  # Seconds of each block.
+        self._began = time.perf_counter()
+
+    def __getattr__(self, name):
+        return getattr(self._step, name)
+
+    def __call__(self, *arguments):
+        results = self._step(*arguments)
+        float(results[0])
+        self.calls += 1
+        if self.calls % BLOCK == 0:
+            between = time.perf_counter()
+            for _ in range(BLOCK):
+                float(self._step(self._batches, tf.constant(1), tf.constant(0.0))[0])
+            self.whole.append(between - self._began)  # With what the loop has logged and saved since the last block.
+            self._began = time.perf_counter()
+            self.bare.append(self._began - between)
+        return results
+
+
+def run_blocks(data: ImageData, model: str, precision: str, blocks: int) -> tuple[list[float], list[float], float]:
+    """Returns images a second of the whole trainer and of the bare step in each block, and the share spent waiting."""
+    steps = (blocks + 1) * BLOCK
     recipe = dataclasses.replace(RECIPES["paper_cifar"], train_steps=steps)
     keras.utils.set_random_seed(0)
-    step = TrainingStep(create_model(model, dtype=precision), recipe, precision)
+    step = Interleaved(TrainingStep(create_model(model, dtype=precision), recipe, precision))
     with tempfile.TemporaryDirectory() as place, redirect_stdout(StringIO()):
         folder = RunFolder(Path(place) / "run")
         with closing(folder):
             folder.open({"status": "running", "settings": {"model": model}, "data": {"sha256": ""}})
-            training = Training(step, data, 0, folder, Intervals(steps, steps // 2))
+            training = Training(step, data, 0, folder, Intervals(steps, checkpoint=2 * BLOCK, log=BLOCK))
             training.run()
-        row = training.log.steps.rows.iloc[-1]
-    images = tf.random.stateless_normal([recipe.batch_size, 32, 32, 3], [0, 0])
-    labels = tf.zeros([recipe.batch_size], tf.int64)
-    batches = iter(tf.data.Dataset.from_tensors((images, labels, tf.ones([recipe.batch_size]))).repeat())
-    began = time.perf_counter()
-    for _ in range(steps):
-        step(batches, tf.constant(1), tf.constant(0.0))
-    return row["images_per_second"], row["waiting_share"], steps * recipe.batch_size / (time.perf_counter() - began)
+        waiting = 2 * training.log.steps.rows["waiting_share"].iloc[-1]  # Half of the time it was not the trainer's.
+    images = BLOCK * recipe.batch_size
+    whole, bare = ([images / seconds for seconds in part[1:]] for part in (step.whole, step.bare))
+    return whole, bare, waiting
 
 
 def spread(values: list[float]) -> str:
@@ -92,11 +122,10 @@ def main() -> None:
     """Prints the figures."""
     print(", ".join(f"{key} {value}" for key, value in describe_environment().items()))
     data = random_data()
-    print(f"input pipeline alone, images/s: {spread([pipeline_rate(data) for _ in range(FLAGS.turns)])}")
-    turns = [turn(data, FLAGS.model, FLAGS.precision, FLAGS.steps) for _ in range(FLAGS.turns)]
-    whole, waiting, bare = (list(column) for column in zip(*turns, strict=True))
-    print(f"{FLAGS.model}, {FLAGS.precision}, batch 128, images/s")
-    print(f"  whole trainer  {spread(whole)}, of its time waiting for data: {spread(waiting)}")
+    print(f"input pipeline alone, images/s: {spread([pipeline_rate(data) for _ in range(5)])}")
+    whole, bare, waiting = run_blocks(data, FLAGS.model, FLAGS.precision, FLAGS.blocks)
+    print(f"{FLAGS.model}, {FLAGS.precision}, batch 128, images/s of {FLAGS.blocks} blocks of {BLOCK} steps in turns")
+    print(f"  whole trainer  {spread(whole)}, of its time waiting for data: {waiting:.1%}")
     print(f"  bare step      {spread(bare)}")
     print(f"  whole / bare   {spread([w / b for w, b in zip(whole, bare, strict=True)])}")
 
