@@ -58,7 +58,36 @@ class PackagedWeights:
         return "\n".join(f"{name:<12} {value}" for name, value in {**facts, "file": self.file}.items())
 
 
-REGISTER: dict[tuple[str, str], PackagedWeights] = {}
+_ROWS = (
+    PackagedWeights(
+        model="PreResNet20",
+        weights="cifar10",
+        sha256="b542b544be77117cad72574d70b1f52858effea3268e7851f47e7f449dd61a80",
+        test_error=9.49,  # 949 of 10,000.
+        parameters=269_722,
+        recipe="python -m training.train --data=cifar10 --model=PreResNet20 --recipe=quick --precision=mixed_bfloat16",
+        net={
+            "family": "cifar",
+            "units": (3, 3, 3),
+            "widths": (16, 32, 64),
+            "stem_width": 16,
+            "branch": "basic",
+            "design": "full_preactivation",
+            "shortcut": "identity",
+            "shortcut_options": {},
+            "widening": "zero_padding",
+            "stride_place": None,
+        },
+        value_range=(0, 255),
+        mean=(125.3, 123.0, 113.9),
+        deviation=(63.0, 62.1, 66.7),
+        size=(32, 32),
+        class_names=CIFAR10_CLASSES,
+        licence="MIT, as this repository",
+        data_set="CIFAR-10 (Krizhevsky, 2009), 50,000 training images",
+    ),
+)
+REGISTER = {(row.model, row.weights): row for row in _ROWS}
 
 
 def weights_info(model: str | None = None, weights: str | None = None) -> PackagedWeights | list[PackagedWeights]:
