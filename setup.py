@@ -31,6 +31,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["keras_preresnet", "keras_preresnet.*"]),
+    package_data={"keras_preresnet": ["packaged_weights/*.weights.h5"]},
     python_requires=">=3.11",
     install_requires=LIBRARY,
     extras_require={

@@ -6,11 +6,23 @@ from keras_preresnet._backend import require_tensorflow
 require_tensorflow()
 
 from keras_preresnet.activations import DESIGNS, FusedBatchNormalization
+from keras_preresnet.layerwise import with_learning_rate_multipliers
+from keras_preresnet.metadata import (
+    ImageInput,
+    decode_predictions,
+    model_class_names,
+    model_preprocessing,
+    set_preprocessing,
+)
 from keras_preresnet.networks import ResidualNetwork
+from keras_preresnet.preprocessing import Preprocessing, preprocess_input
+from keras_preresnet.register import PackagedWeights, weights_info
 from keras_preresnet.shortcuts import SHORTCUTS, WIDENINGS
 from keras_preresnet.stacks import UnitStack
 from keras_preresnet.synchronization import synchronize_batch_normalization
+from keras_preresnet.transfer import embeddings, features, freeze, reset_classifier, unfreeze
 from keras_preresnet.units import BRANCHES, ResidualUnit
+from keras_preresnet.weights import load_weights
 from keras_preresnet.zoo import (
     PreResNet18,
     PreResNet20,

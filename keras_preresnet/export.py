@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from keras_preresnet.metadata import copy_of_input
 from keras_preresnet.preprocessing import Preprocessing
 from keras_preresnet.serving import MAX_PIXELS, Endpoints
 from keras_preresnet.stacks import UnitStack
@@ -14,6 +15,8 @@ from keras_preresnet.stacks import UnitStack
 
 def float32_copy(model: keras.Model, unroll: bool | None = None) -> keras.Model:
     """Returns the same net with the same weights, computing in float32, whatever the policy of `model`.
+
+    It carries the preprocessing and the class names that `model` carries.
 
     Args:
         model: A net of this package, or any functional model of layers that have a dtype policy.
@@ -28,7 +31,7 @@ def float32_copy(model: keras.Model, unroll: bool | None = None) -> keras.Model:
             config["unroll"] = unroll
         return type(layer).from_config(config)
 
-    copy = keras.models.clone_model(model, clone_function=copy_layer)
+    copy = keras.models.clone_model(model, clone_function=copy_layer, input_tensors=copy_of_input(model))
     copy.set_weights(model.get_weights())
     return copy
 

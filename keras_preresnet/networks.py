@@ -17,8 +17,10 @@ from pathlib import Path
 import keras
 
 from keras_preresnet.activations import DESIGNS, activation_layer
+from keras_preresnet.anatomy import CLASSIFIER
 from keras_preresnet.depths import units_per_stage
 from keras_preresnet.initializers import classifier_initializer, kernel_initializer
+from keras_preresnet.metadata import ImageInput
 from keras_preresnet.shortcuts import require_shortcut
 from keras_preresnet.stacks import UnitStack
 from keras_preresnet.units import BRANCHES, ResidualUnit
@@ -95,7 +97,9 @@ def ResidualNetwork(  # noqa: N802 - a factory named like those of keras.applica
         remat: Whether units are computed again in the backward pass, to save memory.
         dtype: Policy of all layers, for example "mixed_bfloat16". Default: Keras's global policy.
         include_top: Whether to add global average pooling and the classifier.
-        weights: None for random weights, or the path of a `.weights.h5` file saved from the same net.
+        weights: None for random weights, the name of packaged weights of this net, for example "cifar10" (see
+            `weights_info`), or the path of a `.weights.h5` or `.keras` file saved from the same net. Packaged ones go
+            into nets with other `classes` and channels too, see `keras_preresnet.weights.load_weights`.
         input_shape: `(height, width, channels)`; height and width may be None.
         pooling: For `include_top=False`: None, "avg" or "max".
         classes: Number of classes. Default: 10 (CIFAR), 1000 (ImageNet).
@@ -122,7 +126,7 @@ def ResidualNetwork(  # noqa: N802 - a factory named like those of keras.applica
         "stride_place": row.stride_place if stride_place is None else stride_place,
         "dtype": dtype,
     }
-    images = keras.Input(_input_shape(input_shape, row), name="images")
+    images = ImageInput(shape=_input_shape(input_shape, row), name="images").output
     x = _stem(images, family, row.stem_width if stem_width is None else stem_width, dtype)
     for stage, (count, width) in enumerate(zip(units, widths, strict=True), start=1):
         x = _stage(x, stage, count, {**unit, "filters": width}, unroll, remat)
@@ -204,18 +208,27 @@ def _seeded(unit, index):
 def _head(x, design, include_top, pooling, classes, classifier_activation, dtype):
     if DESIGNS[design].preactivates:  # The last unit's addition is followed by one more activation (appendix).
         x = activation_layer(DESIGNS[design].before_first_conv, "head_activation", dtype)(x)
-    # Half precision would lose digits in the mean and in the logits.
-    wide = "float64" if keras.dtype_policies.get(dtype).compute_dtype == "float64" else "float32"
+    wide = wide_dtype(dtype)
     pooling = "avg" if include_top else pooling
     if pooling is not None:
         x = POOLING[pooling](name=f"{pooling}_pool", dtype=wide)(x)  # (batch, width)
     if include_top:
         require_positive_integer("classes", classes)
-        x = keras.layers.Dense(
-            int(classes),
-            activation=classifier_activation,
-            kernel_initializer=classifier_initializer(),
-            name="predictions",
-            dtype=wide,
-        )(x)
+        x = classifier_layer(classes, classifier_activation, wide)(x)
     return x
+
+
+def wide_dtype(dtype: str | keras.DTypePolicy | None) -> str:
+    """Returns what the head of a net of this policy computes in: half precision would lose digits there."""
+    return "float64" if keras.dtype_policies.get(dtype).compute_dtype == "float64" else "float32"
+
+
+def classifier_layer(classes: int, activation: str | None, dtype: str) -> keras.layers.Dense:
+    """Returns the last layer of a net, initialized as [LUA] does."""
+    return keras.layers.Dense(
+        int(classes),
+        activation=activation,
+        kernel_initializer=classifier_initializer(),
+        name=CLASSIFIER,
+        dtype=dtype,
+    )

@@ -37,7 +37,8 @@ _DOCSTRING = """{name}: {depth} layers of {branch} units, {design} design, for {
 
     Args:
         include_top: Whether to add global average pooling and the classifier.
-        weights: None for random weights, or the path of a `.weights.h5` file.
+        weights: None for random weights, the name of packaged weights (see `weights_info`), or the path of a
+            `.weights.h5` or `.keras` file.
         input_shape: `(height, width, channels)`; default {input_shape}; height and width may be None.
         pooling: For `include_top=False`: None, "avg" or "max".
         classes: Number of classes, default {classes}.
