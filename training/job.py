@@ -1,6 +1,7 @@
 """A training job: from its settings to a trained net, tested and exported."""
 
 import dataclasses
+import hashlib
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from keras_preresnet import set_preprocessing
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.zoo import canonical_name, create_model
 from training.data import ImageData, load_data
@@ -16,6 +18,7 @@ from training.encoded import EncodedImages
 from training.environment import describe_environment
 from training.errors import UserError, user_errors
 from training.files import disk_errors, require_writable
+from training.initial_weights import start_from
 from training.loop import Intervals, Training, save_keras
 from training.recipes import RECIPES, Recipe, resolve
 from training.runs import RunFolder
@@ -37,6 +40,7 @@ class Job:
     data: str
     model: str
     model_options: dict = field(default_factory=dict)
+    init_from: str | None = None
     recipe: str | None = None
     recipe_overrides: dict = field(default_factory=dict)
     epochs: float | None = None
@@ -64,7 +68,9 @@ class Job:
 
     @property
     def recipe_name(self) -> str:
-        """The recipe that was asked for, or the one made for the data set; "quick" for others."""
+        """The recipe that was asked for, or the one made for what is trained or trained on; "quick" for all else."""
+        if self.recipe is None and self.init_from is not None:
+            return "fine_tune"
         return self.recipe or DEFAULT_RECIPES.get(self.data.split(":")[0], "quick")
 
 
@@ -83,7 +89,7 @@ def run(job: Job) -> None:
     data, recipe = _data_and_recipe(job)
     _require_divisible(recipe, strategy.num_replicas_in_sync)
     with strategy.scope():
-        model = _build_model(job, data)
+        model, data = _build_model(job, data)
         step = TrainingStep(model, recipe, job.precision, _compiles(job), job.sync_batch_norm, strategy)
     intervals = _intervals(job, recipe, data)
     record = _record(job, data, recipe, intervals, model, strategy)
@@ -150,11 +156,15 @@ def _build_model(job, data):
     classes = len(data.class_names)
     if job.classes not in (None, classes):
         raise UserError(f"--classes={job.classes} does not match the data: {data.name} has {classes} classes.")
-    options = {**job.model_options, "unroll": True} if job.sync_batch_norm else job.model_options
+    options = {**job.model_options, "unroll": True} if job.sync_batch_norm else dict(job.model_options)
+    options |= {"input_shape": data.train.image_shape, "dtype": job.precision}
     with user_errors(ValueError):
-        return create_model(
-            job.model, input_shape=data.train.image_shape, classes=classes, dtype=job.precision, **options
-        )
+        if job.init_from is None:
+            model = create_model(job.model, classes=classes, **options)
+        else:
+            model, data = start_from(job.init_from, job.model, options, data)
+        set_preprocessing(model, data.preprocessing, data.class_names)
+    return model, data
 
 
 def _intervals(job, recipe, data):
@@ -180,6 +190,7 @@ def _record(
         "data": data.name,
         **{name: getattr(job, name) for name in own},
         "model": canonical_name(job.model),
+        "init_from": None if job.init_from is None else f"{Path(job.init_from).name}, {_digest(model)}",
         "recipe": job.recipe_name,
         **{name: value for name, value in dataclasses.asdict(recipe).items() if name != "epochs"},
         "jit_compile": _compiles(job),
@@ -197,6 +208,14 @@ def _record(
         "trainable_parameters": sum(weight.value.shape.num_elements() for weight in model.trainable_weights),
         "environment": {**describe_environment(), "workers": workers(strategy)},
     }
+
+
+def _digest(model):
+    """Of the initial weights: names of files say little."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(array.tobytes())
+    return f"sha256 {digest.hexdigest()}"
 
 
 def _open(folder, record, saved_models, strategy):

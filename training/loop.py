@@ -34,10 +34,11 @@ class Intervals:
     report: int = 10
     call: int = 1
 
-    def until_next(self, done: int, total: int) -> int:
-        """Returns the steps that can be made in one call without passing over anything."""
+    def until_next(self, done: int, *ends: int) -> int:
+        """Returns the steps that can be made in one call without passing over anything, these ends included."""
         grids = (self.evaluation, self.checkpoint, self.log, self.report)
-        return min(total - done, self.call, *(grid - done % grid for grid in grids))
+        ahead = [end - done for end in ends if end > done]
+        return min(self.call, *(grid - done % grid for grid in grids), *ahead)
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,9 @@ class Training:
                 self.progress.say(f"going on after step {done}")
             batches = iter(self._batches(done)) if done < total else None
             while done < total:
-                count = self.intervals.until_next(done, total)
-                results = self.step(batches, tf.constant(count), tf.constant(float(signal.received)))
+                count = self.intervals.until_next(done, self.recipe.head_steps, total)
+                stopping = tf.constant(float(signal.received))
+                results = self.step(batches, tf.constant(count), stopping, done < self.recipe.head_steps)
                 done += count
                 loss, waited, stops = (float(result) for result in results)
                 self.meter.add(count, waited, first=self.meter.calls == 0)

@@ -50,6 +50,8 @@ class MomentumSGD:
         self.recipe = recipe
         self.variables = [variable.value for variable in variables]
         self.decays = _decays(recipe, variables)
+        self.head = [index for index, variable in enumerate(variables) if is_of_the_classifier(variable)]
+        self.rates = [1.0 if index in self.head else recipe.body_rate for index in range(len(variables))]
         self.velocities = [replica_variable(tf.zeros(v.shape, v.dtype), v.dtype) for v in variables]
         self.step = replica_variable(0, tf.int64)  # Steps done.
         self.scales_loss = scales_loss
@@ -68,30 +70,30 @@ class MomentumSGD:
         scale = tf.convert_to_tensor(self.loss_scale)
         return [tf.cast(gradient, tf.float32) / scale for gradient in gradients]
 
-    def apply(self, gradients: list[tf.Tensor]) -> None:
-        """Makes the step, in a replica function."""
+    def apply(self, gradients: list[tf.Tensor], head_only: bool = False) -> None:
+        """Makes the step, in a replica function: of all variables, or of the classifier's alone."""
+        members = self.head if head_only else range(len(self.variables))
         if self.recipe.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.recipe.clip_norm)
         rate = learning_rate(self.recipe, tf.convert_to_tensor(self.step))
         if self.scales_loss:
             finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
-            tf.cond(finite, lambda: self._update(gradients, rate), lambda: False)
+            tf.cond(finite, lambda: self._update(members, gradients, rate), lambda: False)
             self._rescale(finite)
         else:
-            self._update(gradients, rate)
+            self._update(members, gradients, rate)
         tf.raw_ops.AssignAddVariableOp(resource=self.step.handle, value=tf.constant(1, tf.int64))
 
-    def _update(self, gradients, rate):
-        for variable, velocity, decay, gradient in zip(
-            self.variables, self.velocities, self.decays, gradients, strict=True
-        ):
+    def _update(self, members, gradients, rate):
+        for index, gradient in zip(members, gradients, strict=True):
+            variable = self.variables[index]
             gradient = tf.cast(gradient, variable.dtype)
-            if decay:
-                gradient += decay * tf.convert_to_tensor(variable)
+            if self.decays[index]:
+                gradient += self.decays[index] * tf.convert_to_tensor(variable)
             tf.raw_ops.ResourceApplyMomentum(
                 var=variable.handle,
-                accum=velocity.handle,
-                lr=tf.cast(rate, variable.dtype),
+                accum=self.velocities[index].handle,
+                lr=tf.cast(rate * self.rates[index], variable.dtype),
                 grad=gradient,
                 momentum=tf.cast(self.recipe.momentum, variable.dtype),
                 use_nesterov=self.recipe.nesterov,
@@ -104,6 +106,11 @@ class MomentumSGD:
         grows = count >= STEPS_TO_DOUBLE
         assign(self.loss_scale, tf.where(finite, tf.where(grows, scale * 2, scale), tf.maximum(scale / 2, 1.0)))
         assign(self.finite_steps, tf.where(grows, 0, count))
+
+
+def is_of_the_classifier(variable: keras.Variable) -> bool:
+    """Whether a variable is the classifier's: everything else is the body."""
+    return variable.path.startswith("predictions/")
 
 
 def _decays(recipe, variables):

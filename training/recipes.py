@@ -48,6 +48,8 @@ class Recipe:
     ema_momentum: float = _setting(
         0.0, "of a moving average of weights and statistics, evaluated and exported; 0: none"
     )
+    head_steps: int = _setting(0, "first steps, in which the classifier alone is trained and the body is frozen")
+    body_rate: float = _setting(1.0, "times the learning rate, for everything but the classifier")
     accumulation_steps: int = _setting(1, "parts of a batch computed one after another, to save memory")
     augmentation: str = _setting("translation", "what a training image goes through", AUGMENTATIONS)
     crop_padding: int = _setting(4, "zero padding before the random crop of translation; 0: no crop")
@@ -56,7 +58,7 @@ class Recipe:
     epochs: float | None = None
 
 
-def _in_epochs(epochs, drop_epochs, warmup_epochs, images, batch_size, **settings):
+def _in_epochs(epochs, drop_epochs, warmup_epochs, images, batch_size, head_epochs=0, **settings):
     """A recipe whose source counts in epochs."""
     per_epoch = images / batch_size
     return Recipe(
@@ -64,6 +66,7 @@ def _in_epochs(epochs, drop_epochs, warmup_epochs, images, batch_size, **setting
         train_steps=round(epochs * per_epoch),
         learning_rate_drops=tuple(round(drop * per_epoch) for drop in drop_epochs),
         warmup_steps=round(warmup_epochs * per_epoch),
+        head_steps=round(head_epochs * per_epoch),
         epochs=epochs,
         **settings,
     )
@@ -92,6 +95,21 @@ RECIPES = {
         warmup_learning_rate=0.02,
         weight_decay=5e-4,
         crop_padding=2,
+    ),
+    # For nets that are trained already: first the new classifier alone, then everything, the body more slowly.
+    "fine_tune": _in_epochs(
+        20,
+        (),
+        1,
+        images=3_000,
+        batch_size=32,
+        head_epochs=4,
+        schedule="cosine",
+        learning_rate=0.05,
+        warmup="linear",
+        warmup_learning_rate=0.005,
+        weight_decay=5e-4,
+        body_rate=0.2,
     ),
     # The handwritten digits of scikit-learn, 8x8: small shifts, no flip (it would make other signs of them).
     "digits": Recipe(
@@ -122,7 +140,8 @@ def resolve(name: str, overrides: dict, epochs: float | None, train_images: int)
 
     `epochs` is another way to give `train_steps`. Unless they are given too,
     * a recipe in epochs takes as many on another set, one in steps as many images with another batch size;
-    * the warm-up and the drops of the learning rate keep their place in proportion to `train_steps`;
+    * the warm-up, the steps of the classifier alone and the drops of the learning rate keep their place in proportion
+      to `train_steps`;
     * the learning rates are those of the recipe, divided by its batch size, times the batch size.
 
     Raises:
@@ -141,6 +160,7 @@ def resolve(name: str, overrides: dict, epochs: float | None, train_images: int)
         moved["train_steps"] = round(base.train_steps * base.batch_size / batch_size)
     steps = overrides.get("train_steps", moved["train_steps"])
     moved["warmup_steps"] = round(base.warmup_steps * steps / base.train_steps)
+    moved["head_steps"] = round(base.head_steps * steps / base.train_steps)
     moved["learning_rate_drops"] = tuple(round(drop * steps / base.train_steps) for drop in base.learning_rate_drops)
     for rate in ("learning_rate", "warmup_learning_rate"):
         moved[rate] = getattr(base, rate) / base.batch_size * batch_size
@@ -194,6 +214,8 @@ def _check(recipe):
         "clip_norm": (0, math.inf),
         "label_smoothing": (0, 1),
         "ema_momentum": (0, 1),
+        "head_steps": (0, math.inf),
+        "body_rate": (0, math.inf),
         "accumulation_steps": (1, math.inf),
         "crop_padding": (0, math.inf),
     }

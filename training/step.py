@@ -80,12 +80,9 @@ class TrainingStep:
             self.gradient_norms = replica_variable([0.0] * len(self.norm_groups), tf.float32)
         if sync_batch_norm:
             synchronize_batch_normalization(model)
-        # A function in a function could not be reduced over the replicas from within.
-        self._gradients = (
-            self._loss_and_gradients
-            if sync_batch_norm
-            else tf.function(self._loss_and_gradients, jit_compile=jit_compile, autograph=False)
-        )
+        self._gradients = self._loss_and_gradients
+        if not sync_batch_norm:  # A function in a function could not be reduced over the replicas from within.
+            self._gradients = tf.function(self._gradients, jit_compile=jit_compile, autograph=False)
 
     def variables_to_save(self) -> dict[str, tf.Variable]:
         """Returns everything that a run goes on from, by name."""
@@ -116,7 +113,7 @@ class TrainingStep:
 
     @tf.function(autograph=False)
     def __call__(
-        self, batches: tf.data.Iterator, count: tf.Tensor, stopping: tf.Tensor
+        self, batches: tf.data.Iterator, count: tf.Tensor, stopping: tf.Tensor, head_only: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Makes `count` steps with the next batches.
 
@@ -124,6 +121,7 @@ class TrainingStep:
             batches: Iterator over a data set that the strategy has distributed.
             count: int32, at least 1.
             stopping: float32, 1 if this process has been told to stop, else 0.
+            head_only: Whether the classifier alone is trained: the body runs as at inference, and nothing of it moves.
 
         Returns:
             The mean loss of the last step; the seconds that were spent waiting for batches, float64; and how many
@@ -137,7 +135,7 @@ class TrainingStep:
             arrived = [part for parts in batch for part in self.strategy.experimental_local_results(parts)]
             with tf.control_dependencies(arrived if len(arrived) == len(batch) else []):
                 waited += _now() - began
-            results = self.strategy.run(self._replica_step, args=(*batch, stopping))
+            results = self.strategy.run(self._replica_step, args=(*batch, stopping, head_only))
             loss, stops = (self.strategy.experimental_local_results(result)[0] for result in results)
             return i + 1, loss, waited, stops
 
@@ -145,20 +143,20 @@ class TrainingStep:
         _, loss, waited, stops = tf.while_loop(lambda i, *_: i < count, body, start)
         return loss, waited, stops
 
-    def _replica_step(self, images, labels, weights, stopping):
-        sums, gradients, state = self._accumulate(images, labels, weights)
+    def _replica_step(self, images, labels, weights, stopping, head_only):
+        sums, gradients, state = self._accumulate(images, labels, weights, head_only)
         sums, stops, gradients, state = self._over_replicas(sums, stopping, gradients, state)
         gradients = self.optimizer.unscaled(gradients)
         for variable, value in zip(self.state, state, strict=True):
             assign(variable, value)
-        self.optimizer.apply(gradients)
+        self.optimizer.apply(gradients, head_only)
         step = self.optimizer.step.read_value()
         if self.average is not None:
             self.average.update(step)
-        self._record(sums, gradients, step)
+        self._record(sums, gradients, step, head_only)
         return sums[0] / tf.maximum(sums[2], 1), stops
 
-    def _accumulate(self, images, labels, weights):
+    def _accumulate(self, images, labels, weights, head_only):
         """One part of the batch after another; gradients of sums over images add up to those of the whole batch."""
         offset = self._seed_offset()
         trainable = [tf.convert_to_tensor(variable) for variable in self.trainable]
@@ -167,7 +165,7 @@ class TrainingStep:
         parts = self.recipe.accumulation_steps
         sums = gradients = None
         for part in zip(*(tf.split(array, parts) for array in (images, labels, weights)), strict=True):
-            new_sums, new_gradients, state = self._gradients(trainable, state, scale, *part)
+            new_sums, new_gradients, state = self._gradients(trainable, state, scale, *part, head_only)
             if gradients is None:
                 sums, gradients = new_sums, new_gradients
             else:
@@ -181,14 +179,15 @@ class TrainingStep:
             return tf.constant(0, tf.int64)
         return tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64) * 0x9E3779B9
 
-    def _loss_and_gradients(self, trainable, state, scale, images, labels, weights):
+    def _loss_and_gradients(self, trainable, state, scale, images, labels, weights, head_only):
         """Returns sums over the images (loss, right answers, images), gradients, and the new state of the model."""
-        with tf.GradientTape() as tape:
-            tape.watch(trainable)
-            logits, state = self.model.stateless_call(trainable, state, images, training=True)
+        watched = [trainable[index] for index in self.optimizer.head] if head_only else trainable
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            logits, state = self.model.stateless_call(trainable, state, images, training=not head_only)
             loss = tf.reduce_sum(weights * self._losses(labels, logits))
             scaled = loss * (scale / self.recipe.batch_size)
-        gradients = tape.gradient(scaled, trainable)
+        gradients = tape.gradient(scaled, watched)
         correct = tf.reduce_sum(weights * tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32))
         return tf.stack([loss, correct, tf.reduce_sum(weights)]), gradients, state
 
@@ -214,10 +213,14 @@ class TrainingStep:
             state[index] = value
         return added[0], added[1], added[2 : 2 + len(gradients)], state
 
-    def _record(self, sums, gradients, step):
+    def _record(self, sums, gradients, step, head_only):
         self.since_evaluation.add(sums)
         self.since_log.add(sums)
-        norms = [tf.linalg.global_norm([gradients[index] for index in members]) for members in self._group_members]
+        known = dict(zip(self.optimizer.head if head_only else range(len(self.trainable)), gradients, strict=True))
+        norms = [
+            tf.linalg.global_norm([known[index] for index in members if index in known] or [tf.constant(0.0)])
+            for members in self._group_members
+        ]
         assign(self.gradient_norms, tf.stack(norms))
         first = tf.convert_to_tensor(self.first_bad_step)
         good = sums[0] <= EXPLODED * sums[2]  # False for NaN.

@@ -29,8 +29,16 @@ flags.DEFINE_string("design", None, "activation design of its units; default: th
 flags.DEFINE_string("shortcut", None, "shortcut of its units; default: identity")
 flags.DEFINE_list("shortcut_options", [], "what the shortcut takes, like gate_bias=-6 or scale=0.5,residual_scale=0.5")
 flags.DEFINE_string("widening", None, "zero_padding or projection; default: the net's own")
+flags.DEFINE_string(
+    "init_from",
+    None,
+    "what to start from instead of random weights: the name of packaged weights, like cifar10; a .keras or .weights.h5 "
+    "file; or a run folder. The classifier is new where its classes are others",
+)
 flags.DEFINE_enum("remat", "none", ["none", "unit"], "what is computed again in the backward pass, to save memory")
-flags.DEFINE_enum("recipe", None, list(RECIPES), "default: that made for the data set, else quick")
+flags.DEFINE_enum(
+    "recipe", None, list(RECIPES), "default: fine_tune with --init_from, else that of the data set, else quick"
+)
 flags.DEFINE_float("epochs", None, "passes over the training images, instead of --train_steps", lower_bound=0)
 flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "in which the net trains")
 flags.DEFINE_enum("jit_compile", "auto", ["auto", "on", "off"], "XLA; auto: on a GPU only, for it is slower on a CPU")

@@ -1,0 +1,175 @@
+"""Fine-tuning: frozen means frozen, the body follows more slowly, and trained weights are worth having."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from programs import messages, run_program
+from sklearn.datasets import load_digits
+
+from keras_preresnet import ResidualNetwork, model_class_names, model_preprocessing
+from training.recipes import RECIPES, Recipe, resolve
+from training.step import TrainingStep
+
+NET = {"units": (2,), "widths": (8,), "stem_width": 8, "classes": 3, "input_shape": (8, 8, 1)}
+RECIPE = {"batch_size": 8, "warmup_steps": 0, "learning_rate": 0.1, "learning_rate_drops": (), "weight_decay": 1e-2}
+DRAW = np.random.default_rng(0)
+BATCH = DRAW.normal(size=(8, 8, 8, 1)).astype("float32"), DRAW.integers(0, 3, 8), np.ones(8, "float32")
+
+
+def _step(precision="float32", shortcut="identity", **settings):
+    keras.utils.set_random_seed(3)
+    model = ResidualNetwork(**NET, dtype=precision, shortcut=shortcut)
+    return TrainingStep(model, Recipe(**{**RECIPE, **settings}), precision)
+
+
+def _train(step, count, head_only):
+    batches = iter(tf.data.Dataset.from_tensors(BATCH).repeat())
+    return [float(step(batches, tf.constant(1), tf.constant(0.0), head_only)[0]) for _ in range(count)]
+
+
+def _bits(step):
+    return {variable.path: variable.numpy().tobytes() for variable in step.model.variables}
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("shortcut", ["identity", "dropout"])
+def test_frozen_means_frozen(precision, shortcut):
+    """Every weight, statistic and random state of the body keeps its bits, decay and clipping notwithstanding."""
+    step = _step(precision, shortcut, clip_norm=0.5, accumulation_steps=2)
+    before = _bits(step)
+    losses = _train(step, 5, head_only=True)
+    after = _bits(step)
+    moved = {path for path, bits in before.items() if after[path] != bits}
+    assert moved == {"predictions/kernel", "predictions/bias"}
+    assert losses[-1] < losses[0]
+    norms = dict(zip(step.norm_groups, step.gradient_norms.numpy().tolist(), strict=True))
+    assert norms["head"] > 0
+    assert (norms["stem"], norms["stage1"]) == (0, 0)
+    _train(step, 1, head_only=False)
+    assert all(bits != after[path] for path, bits in _bits(step).items())
+
+
+def test_the_classifier_alone_learns_as_keras_trains_it():
+    """One step of momentum SGD on the classifier, the body at inference."""
+    step, reference = _step(momentum=0.0, nesterov=False), _step().model
+    for layer in reference.layers:
+        layer.trainable = layer.name == "predictions"
+    with tf.GradientTape() as tape:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
+            BATCH[1], reference(BATCH[0], training=False)
+        )
+    variables = reference.trainable_variables
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    assert _train(step, 1, head_only=True)[0] == pytest.approx(float(loss), rel=1e-5)
+    for variable, gradient in zip(variables, gradients, strict=True):
+        ours = next(v for v in step.model.variables if v.path == variable.path)
+        np.testing.assert_allclose(ours, variable - 0.1 * (gradient + 1e-2 * variable), rtol=1e-4, atol=1e-6)
+
+
+def test_the_body_moves_at_its_share_of_the_rate():
+    fast, slow = _step(), _step(body_rate=0.1)
+    start = {variable.path: variable.numpy() for variable in fast.model.trainable_variables}
+    _train(fast, 1, False)
+    _train(slow, 1, False)
+    for variable, other in zip(fast.model.trainable_variables, slow.model.trainable_variables, strict=True):
+        share = 1.0 if variable.path.startswith("predictions") else 0.1
+        begin = start[variable.path]
+        np.testing.assert_allclose(other - begin, share * (variable - begin), rtol=1e-3, atol=1e-6)
+
+
+def test_the_first_phase_keeps_its_share_of_a_shorter_training():
+    recipe, _ = resolve("fine_tune", {"train_steps": 100}, None, 500)
+    assert (recipe.train_steps, recipe.head_steps, recipe.warmup_steps) == (100, 20, 5)
+    assert RECIPES["fine_tune"].head_steps == 375  # 4 epochs of 3000 / 32
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A net trained on the digits 0 to 7, and a set of the digits 8 and 9: ten images of each to learn from."""
+    folder = tmp_path_factory.mktemp("work")
+    images, labels = load_digits(return_X_y=True)
+    images = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    old, new = labels < 8, labels >= 8
+    names = np.array([*"01234567"])
+    np.savez(folder / "old.npz", images=images[old], labels=labels[old], class_names=names)
+    images, labels = images[new], labels[new] - 8
+    learn = np.concatenate([np.flatnonzero(labels == k)[:10] for k in (0, 1)])
+    test = np.setdiff1d(np.arange(len(labels)), learn)
+    arrays = {"x_train": images[learn], "y_train": labels[learn], "x_test": images[test], "y_test": labels[test]}
+    np.savez(folder / "new.npz", **arrays, class_names=np.array(["eight", "nine"]))
+    flags = ("--data=old.npz", "--recipe=digits", "--train_steps=250", "--run_dir=old", "--saved_model_dir=old_net")
+    process = run_program("train", *flags, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    return folder
+
+
+def _new(work, name, *flags):
+    own = (
+        "--data=new.npz",
+        "--batch_size=10",
+        f"--run_dir={name}",
+        f"--saved_model_dir={name}_net",
+        "--crop_padding=1",
+    )
+    process = run_program("train", *own, "--noflip", "--steps_per_evaluation=60", *flags, cwd=work)
+    assert process.returncode == 0, process.stderr
+    record = json.loads((work / name / "run.json").read_text())
+    return process.stdout, record
+
+
+def test_a_trained_net_learns_two_new_classes_from_ten_images_each_better_than_a_new_one(work):
+    settings = ("--train_steps=60", "--learning_rate=0.02")
+    output, tuned = _new(work, "tuned", "--init_from=old", *settings)
+    _, scratch = _new(work, "scratch", "--recipe=fine_tune", "--head_steps=0", "--body_rate=1", *settings)
+    assert "starting from old; the classifier is new, for the 2 classes of new.npz" in output
+    assert (tuned["settings"]["recipe"], tuned["settings"]["head_steps"]) == ("fine_tune", 12)
+    print(f"tuned {tuned['result']['test_error']:.1f} %, from scratch {scratch['result']['test_error']:.1f} %")
+    assert tuned["result"]["test_error"] < scratch["result"]["test_error"]
+    old = json.loads((work / "old" / "run.json").read_text())
+    assert tuned["data"]["preprocessing"] == old["data"]["preprocessing"]  # That of the weights, not of the new images.
+    assert tuned["data"]["preprocessing"] != scratch["data"]["preprocessing"]
+    net = keras.saving.load_model(work / "tuned" / "model.keras")
+    assert model_class_names(net) == ("eight", "nine")
+    assert model_preprocessing(net).to_dict() == old["data"]["preprocessing"]
+
+
+def test_the_same_classes_keep_their_classifier(work):
+    flags = ("--data=old.npz", "--init_from=old/model.keras", "--train_steps=2", "--learning_rate=0", "--run_dir=again")
+    process = run_program("train", *flags, "--saved_model_dir=again_net", cwd=work)
+    assert process.returncode == 0, process.stderr
+    assert "starting from old/model.keras, its classifier included" in process.stdout
+
+
+def test_packaged_weights_start_a_net_for_other_classes(work):
+    process = run_program(
+        "train",
+        "--data=digits",
+        "--init_from=cifar10",
+        "--train_steps=2",
+        "--run_dir=packaged",
+        "--saved_model_dir=packaged_net",
+        cwd=work,
+    )
+    assert process.returncode == 0, process.stderr
+    assert "starting from cifar10; the classifier is new, for the 10 classes of digits" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--init_from=nowhere.keras",), "--init_from=nowhere.keras is refused: there is no such file"),
+        (("--init_from=cifar11",), "weights='cifar11' is refused"),
+        (("--init_from=.",), "--init_from=. is refused: the folder holds no finished run"),
+        (("--init_from=old", "--model=PreResNet32"), "is of another net"),
+        (("--init_from=old", "--design=original"), "is of another net"),
+    ],
+)
+def test_what_cannot_be_started_from_is_refused(work, flags, words):
+    process = run_program("train", "--data=new.npz", "--run_dir=refused", *flags, cwd=work)
+    assert process.returncode == 1
+    (line,) = messages(process)
+    assert words in line
+    assert not (work / "refused").exists()

@@ -1,0 +1,71 @@
+"""What a fine-tuning starts from: trained weights, the preprocessing that goes with them, a new classifier."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+
+from keras_preresnet import create_model, model_class_names, model_preprocessing, reset_classifier, weights_info
+from keras_preresnet.keras_files import load_keras_file
+from keras_preresnet.weights import read_arrays
+from training.data import ImageData
+from training.errors import UserError
+
+
+def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[keras.Model, ImageData]:
+    """Builds a net with trained weights for the classes of the data.
+
+    Args:
+        source: The name of packaged weights, the path of a `.keras` or `.weights.h5` file, or a run folder.
+        name: Of the net.
+        options: Of `create_model`, without the classes.
+        data: To train on.
+
+    Returns:
+        The net, whose classifier is new unless it had the same classes; and the data with the preprocessing that the
+        weights were trained with, where they carry one.
+
+    Raises:
+        UserError: if there is no such file.
+        ValueError: if the weights are damaged, or of another net.
+    """
+    weights = _found(source)
+    model = create_model(name, weights=weights, classes=_classes(weights), **options)
+    try:
+        data = dataclasses.replace(data, known_preprocessing=model_preprocessing(model))
+    except ValueError:  # A .weights.h5 file carries none.
+        print(f"{source} carries no preprocessing: that of {data.name} is used")
+    if _class_names(model) == data.class_names:
+        print(f"starting from {source}, its classifier included")
+        return model, data
+    print(f"starting from {source}; the classifier is new, for the {len(data.class_names)} classes of {data.name}")
+    return reset_classifier(model, len(data.class_names), class_names=data.class_names), data
+
+
+def _found(source):
+    path = Path(source)
+    if path.is_dir():
+        path = path / "model.keras"
+        if not path.exists():
+            raise UserError(f"--init_from={source} is refused: the folder holds no finished run (no model.keras).")
+    elif path.suffix and not path.exists():
+        raise UserError(f"--init_from={source} is refused: there is no such file.")
+    return str(path) if path.exists() else source
+
+
+def _classes(weights):
+    """Of the classifier that the weights have; None for packaged ones, that fit theirs themselves."""
+    if weights.endswith(".weights.h5"):
+        bias = read_arrays(weights).get("predictions/1")
+        return None if bias is None else len(bias)
+    if weights.endswith(".keras"):
+        return load_keras_file(weights).output_shape[-1]
+    rows = weights_info(weights=weights)
+    return len(rows[0].class_names) if rows else None
+
+
+def _class_names(model):
+    try:
+        return model_class_names(model)
+    except ValueError:  # It carries none.
+        return None
