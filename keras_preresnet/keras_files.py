@@ -11,6 +11,8 @@ import keras
 def load_keras_file(path: str | Path) -> keras.Model:
     """Returns the model of a `.keras` file, not compiled; layers other than Keras's and this package's are refused.
 
+    So are Lambda layers, unless the process has called `keras.config.enable_unsafe_deserialization()`.
+
     Raises:
         ValueError: if there is no such file, it is damaged, or it holds code, such as a Lambda layer.
     """

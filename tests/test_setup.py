@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_preresnet import weights_info
+
 ROOT = Path(__file__).parent.parent
 USE = """
 import sys, keras_preresnet
@@ -28,6 +30,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(tmp_path):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"keras_preresnet"}
     library = {f"keras_preresnet/{path.name}" for path in (ROOT / "keras_preresnet").glob("*.py")}
+    library |= {f"keras_preresnet/packaged_weights/{row.file.name}" for row in weights_info()}
     assert library <= set(names)
 
 

@@ -38,6 +38,10 @@ def test_the_public_names():
     expected = {
         *("DESIGNS", "SHORTCUTS", "WIDENINGS", "BRANCHES"),
         *("FusedBatchNormalization", "ResidualUnit", "UnitStack", "ResidualNetwork"),
+        *("weights_info", "load_weights", "PackagedWeights", "with_learning_rate_multipliers"),
+        *("reset_classifier", "freeze", "unfreeze", "features", "embeddings"),
+        *("Preprocessing", "preprocess_input", "decode_predictions", "ImageInput"),
+        *("set_preprocessing", "model_preprocessing", "model_class_names"),
         *("create_model", "list_models", *keras_preresnet.list_models()),
     }
     assert expected <= set(vars(keras_preresnet))

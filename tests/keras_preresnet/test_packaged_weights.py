@@ -74,7 +74,7 @@ def test_a_net_without_classifier_is_loaded(packaged, source, pooling):
 
 
 OTHERS = {
-    "units": ({"units": (5, 2)}, ["units=(5, 2) here, (6, 2) there"]),
+    "units": ({"units": (4, 2)}, ["units=(4, 2) here, (3, 2) there"]),
     "widths": ({"widths": (4, 12)}, ["widths=(4, 12) here, (4, 8) there"]),
     "stem width": ({"stem_width": 2}, ["stem_width=2 here, 4 there"]),
     "design": ({"design": "original"}, ["design='original' here, 'full_preactivation' there"]),
@@ -111,7 +111,7 @@ def test_how_a_gate_began_makes_no_other_net(tmp_path):
 def test_a_net_without_packaged_weights_lists_those_that_have_them(packaged):
     with pytest.raises(ValueError, match="packaged for Tiny") as error:
         ResidualNetwork(20, weights="pets", name="preresnet20")
-    assert_one_line(error, "preresnet20", "units=(3, 3, 3) here, (6, 2) there")
+    assert_one_line(error, "preresnet20", "units=(3, 3, 3) here, (3, 2) there")
 
 
 @pytest.mark.parametrize("weights", ["birds", "net.h5", 3, True])

@@ -8,7 +8,7 @@ from keras_preresnet import ResidualNetwork
 from keras_preresnet.anatomy import describe_net
 from keras_preresnet.register import PackagedWeights
 
-TINY = {"units": (6, 2), "widths": (4, 8), "stem_width": 4, "input_shape": (8, 8, 3), "classes": 3}
+TINY = {"units": (3, 2), "widths": (4, 8), "stem_width": 4, "input_shape": (8, 8, 3), "classes": 3}
 PETS = ("cat", "dog", "émeu")
 IMAGES = np.asarray(normal(8, 8, 8, 3))
 LABELS = np.arange(8) % 3
