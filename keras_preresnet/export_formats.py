@@ -6,6 +6,7 @@ been compared with those of the net.
 """
 
 import json
+import math
 import os
 import tempfile
 import warnings
@@ -80,7 +81,9 @@ class FileFormat:
 
     def refusal(self, agreement: Agreement) -> str | None:
         """Returns what is wrong with an agreement, or None."""
-        if not agreement.difference <= self.largest_difference:  # NaN is refused too.
+        if not math.isfinite(agreement.difference):
+            return "logits that are not finite are refused"
+        if agreement.difference > self.largest_difference:
             return f"more than {self.largest_difference:g} is refused"
         if agreement.agreeing < self.least_agreement * agreement.images:
             return f"less than {100 * self.least_agreement:g} % is refused"
