@@ -53,7 +53,7 @@ def run(job: ExportJob) -> None:
             before anything is written; for an artifact that does not answer as the net does, which is not left behind.
     """
     folder = Path(job.output_dir)
-    others = [name for name in job.formats if name != SAVED_MODEL]
+    others = [name for name in dict.fromkeys(job.formats) if name != SAVED_MODEL]
     _require_possible(job, folder)
     net = load_net(job.net)
     if not isinstance(net, KerasNet) or net.ends_in_softmax:
@@ -65,7 +65,7 @@ def run(job: ExportJob) -> None:
     calibration = sample(data.train, job.calibration_images) if INT8 in others else None
     data.bad_images.check()
     require_writable(folder, "output_dir")
-    with user_errors(OSError, ValueError):
+    with user_errors(OSError, tf.errors.OpError, ValueError):
         if SAVED_MODEL in job.formats:
             path = export_saved_model(net.model, folder / SAVED_MODEL, *described, short_side, warmup=job.warmup)
             print(f"{SAVED_MODEL}: {path}", flush=True)
@@ -86,10 +86,9 @@ def _require_possible(job, folder):
         for name in FORMATS.keys() & set(job.formats):
             FORMATS[name].require()
     for name in FORMATS.keys() & set(job.formats):
-        if (folder / FORMATS[name].file_name).exists():
-            raise UserError(
-                f"{folder / FORMATS[name].file_name} exists; give another --output_dir, or take the file away."
-            )
+        path = folder / FORMATS[name].file_name
+        if path.exists():
+            raise UserError(f"{path} exists; give another --output_dir, or take the file away.")
 
 
 def _fitting_data(job, net):
