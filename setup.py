@@ -20,7 +20,14 @@ TRAIN = [
     "rich>=13",
     "tensorboard>=2.20",
 ]
-TEST = [*TRAIN, "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "wheel"]
+EXPORT = [
+    "tf2onnx>=1.17",
+    "onnx>=1.23",
+    "onnxruntime>=1.32",
+    "ai-edge-litert>=2.3",
+    "tensorflow-serving-api>=2.21",  # The messages of warm-up requests.
+]
+TEST = [*TRAIN, *EXPORT, "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "wheel"]
 
 setup(
     name="keras-preresnet",
@@ -38,6 +45,7 @@ setup(
         "train": TRAIN,
         "test": TEST,
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "benchmark": [*TRAIN],
+        "export": EXPORT,
+        "benchmark": [*TRAIN, *EXPORT, "openvino>=2026.4"],
     },
 )

@@ -9,8 +9,10 @@ import keras
 
 from keras_preresnet.metadata import copy_of_input
 from keras_preresnet.preprocessing import Preprocessing
+from keras_preresnet.runtimes import require_package
 from keras_preresnet.serving import MAX_PIXELS, Endpoints
 from keras_preresnet.stacks import UnitStack
+from keras_preresnet.warmup import WARMUP_FILE, WARMUP_PACKAGE, write_warmup
 
 
 def float32_copy(model: keras.Model, unroll: bool | None = None) -> keras.Model:
@@ -43,6 +45,8 @@ def export_saved_model(
     class_names: Sequence[str],
     short_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    warmup: bool = False,
+    unroll: bool = True,
 ) -> Path:
     """Writes a SavedModel to `directory/<version>/`, the version being the lowest that is free, and returns its path.
 
@@ -60,13 +64,18 @@ def export_saved_model(
         short_side: To which the shorter side of an encoded image is resized, before the central crop of the net's size;
             default: that size.
         max_pixels: Encoded images that declare more are refused before they are decoded.
+        warmup: Whether to write warm-up requests for TensorFlow Serving too.
+        unroll: Whether the units are laid out, which serves single images faster, or looped, see `UnitStack`.
 
     Raises:
+        ImportError: if `warmup` needs tensorflow-serving-api, which is not installed.
         ValueError: if the classes are not as many as the logits, or the short side is shorter than the crop.
     """
+    if warmup:
+        require_package(WARMUP_PACKAGE)
     if len(class_names) != model.output_shape[-1]:
         raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
-    copy = float32_copy(model, unroll=True)
+    copy = float32_copy(model, unroll=unroll)
     endpoints = Endpoints(copy, preprocessing, class_names, short_side, max_pixels)
     if endpoints.takes_files and endpoints.short_side < endpoints.height:
         raise ValueError(f"short_side={short_side} is refused: the net's crop of {endpoints.height} does not fit in.")
@@ -76,21 +85,25 @@ def export_saved_model(
     target = directory / str(max(taken, default=0) + 1)
     partial = directory / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    _write(endpoints, partial)
+    _write(endpoints, partial, warmup)
     return partial.rename(target)
 
 
-def _write(endpoints, path):
+def _write(endpoints, path, warmup):
+    signatures = {"predict": endpoints.images}
+    if endpoints.takes_files:
+        signatures["predict_bytes"] = endpoints.image_bytes
+    if any(layer.name == "avg_pool" for layer in endpoints.model.layers):
+        signatures["embed"] = endpoints.images
     archive = keras.export.ExportArchive()
     archive.track(endpoints.model)
-    archive.add_endpoint("predict", endpoints.predict, [endpoints.images])
-    if endpoints.takes_files:
-        archive.add_endpoint("predict_bytes", endpoints.predict_bytes, [endpoints.image_bytes])
-    if any(layer.name == "avg_pool" for layer in endpoints.model.layers):
-        archive.add_endpoint("embed", endpoints.embed, [endpoints.images])
+    for name, spec in signatures.items():
+        archive.add_endpoint(name, getattr(endpoints, name), [spec])
     archive.write_out(str(path), verbose=False)
     extra = path / "assets.extra"
     extra.mkdir()
+    if warmup:
+        write_warmup(extra / WARMUP_FILE, endpoints.model.name, signatures)
     facts = {
         "model": endpoints.model.name,
         "class_names": endpoints.class_names,

@@ -1,6 +1,5 @@
-"""One way to ask a net, be it in a run folder, a .keras file or a SavedModel: images in, float32 logits out."""
+"""One way to ask a net, be it in a run folder, a .keras file or an export: images in, float32 logits out."""
 
-import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -15,9 +14,11 @@ import keras_preresnet  # noqa: F401 - Keras finds the layers of a file by their
 from keras_preresnet.export import float32_copy
 from keras_preresnet.preprocessing import Preprocessing
 from training.errors import UserError, user_errors
+from training.file_net import RUNTIMES, FileNet, load_file_net
+from training.files import read_json
 
 GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-NEEDED = "a run folder, a .keras file or a SavedModel is needed"
+NEEDED = "a run folder, a .keras file, a SavedModel or an exported .onnx or .tflite file is needed"
 Shape = tuple[int | None, int | None, int]  # Height, width, channels; a side that is None is free.
 Answer = Callable[[tf.Tensor], np.ndarray]  # Images of 0 to 255, uint8 or float32, to float32 logits (batch, classes).
 
@@ -75,8 +76,8 @@ class KerasNet:
         Args:
             default: Gives the preprocessing if no run says it; not called otherwise, for it may go through all images.
         """
-        preprocessing = self._preprocessing() or default()
-        has_softmax = _last_activation(self.model) is keras.activations.softmax
+        preprocessing = self.preprocessing(default)
+        has_softmax = self.ends_in_softmax
 
         def logits(images):
             outputs = self.model(preprocessing(images), training=False)
@@ -85,9 +86,15 @@ class KerasNet:
         compiled = tf.function(logits, input_signature=[tf.TensorSpec([None, *self.image_shape])])
         return lambda images: compiled(tf.cast(images, tf.float32)).numpy()
 
-    def _preprocessing(self):
+    @property
+    def ends_in_softmax(self) -> bool:
+        """Whether it answers with probabilities."""
+        return _last_activation(self.model) is keras.activations.softmax
+
+    def preprocessing(self, default: Callable[[], Preprocessing]) -> Preprocessing:
+        """Returns that of its run, or `default()` if no run says it."""
         if "data" not in self.record:
-            return None
+            return default()
         with user_errors(TypeError, KeyError, ValueError):
             return Preprocessing(**self.record["data"]["preprocessing"])
 
@@ -142,8 +149,8 @@ class SavedModelNet:
         return logits
 
 
-def load_net(path: str) -> KerasNet | SavedModelNet:
-    """Loads a net from a run folder, a `.keras` file (with the record of its run beside it), or a SavedModel.
+def load_net(path: str) -> KerasNet | SavedModelNet | FileNet:
+    """Loads a net from a run folder, a `.keras` file (with the record of its run beside it), or an export.
 
     Raises:
         UserError: if it is none of these, damaged, or holds Python code or layers that are neither Keras's nor ours.
@@ -154,9 +161,11 @@ def load_net(path: str) -> KerasNet | SavedModelNet:
             raise UserError(f"--net={path} holds no model.keras: the run is not finished; go on with it first.")
         return _load_keras(folder / "model.keras")
     if folder.is_dir():
-        return _load_saved_model(newest_version(path, "net"))
+        return load_saved_model(newest_version(path, "net"))
     if not folder.exists():
         raise UserError(f"--net={path} does not exist; {NEEDED}.")
+    if folder.suffix in RUNTIMES:
+        return load_file_net(folder)
     if folder.suffix != ".keras":
         raise UserError(f"--net={path} is refused: {NEEDED}.")
     return _load_keras(folder)
@@ -183,7 +192,7 @@ def describe(shape: Shape) -> str:
 
 
 def _load_keras(path):
-    record = _read_json(path.parent / "run.json")
+    record = read_json(path.parent / "run.json")
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()  # Keras would call a file that is cut off "not found".
@@ -227,10 +236,11 @@ def _last_activation(model):
     return getattr(model.layers[-1], "activation", None)
 
 
-def _load_saved_model(path):
+def load_saved_model(path: Path) -> SavedModelNet:
+    """Loads a SavedModel as `keras_preresnet.export` writes it; raises UserError if it is damaged or another."""
     with user_errors(OSError, ValueError):
         module = tf.saved_model.load(str(path))
-    facts = _read_json(path / "assets.extra" / "model.json")
+    facts = read_json(path / "assets.extra" / "model.json")
     names = tuple(facts["class_names"]) if "class_names" in facts else None
     name = facts.get("model", path.name)
     signature = module.signatures.get("serving_default")
@@ -238,16 +248,3 @@ def _load_saved_model(path):
     if set(inputs) != {"images"} or inputs["images"].dtype != tf.uint8 or "logits" not in signature.structured_outputs:
         raise UserError(f"{path} has no signature from uint8 'images' to 'logits', as those of training.train have.")
     return SavedModelNet(name, module, names)
-
-
-def _read_json(path):
-    """The object in the file; {} if there is no file."""
-    if not path.exists():
-        return {}
-    try:
-        facts = json.loads(path.read_text())
-        if not isinstance(facts, dict):
-            raise ValueError("no JSON object")
-        return facts
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged; mend it, or take it away.") from error

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from training.interruption import STOPPED, Stopped
 
@@ -22,11 +22,19 @@ def user_errors(*kinds: type[Exception]) -> Iterator[None]:
         raise UserError(" ".join(str(error).split())) from error
 
 
-def run_program(main: Callable[[], None]) -> None:
-    """Runs an absl program; a `UserError` becomes one line and exit code 1, `Stopped` a line and exit code 75."""
+def run_program(main: Callable[..., None], takes_arguments: bool = False) -> None:
+    """Runs an absl program; a `UserError` becomes one line and exit code 1, `Stopped` a line and exit code 75.
+
+    Args:
+        main: The program.
+        takes_arguments: Whether it is called with the list of what stands beside the flags, before or behind them.
+    """
 
     def guarded(arguments):
         try:
+            if takes_arguments:
+                main(arguments[1:])
+                return
             if len(arguments) > 1:
                 raise UserError(f"unknown arguments: {' '.join(arguments[1:])}; see --help.")
             main()
@@ -38,4 +46,5 @@ def run_program(main: Callable[[], None]) -> None:
             sys.exit(STOPPED)
 
     logging.set_verbosity(logging.WARNING)
+    flags.FLAGS.set_gnu_getopt(takes_arguments)
     app.run(guarded)

@@ -20,7 +20,11 @@ from training.evaluation_job import EvaluationJob, run
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string(
-    "net", None, "run folder, .keras file, or folder of a SavedModel or of its versions (the newest)", required=True
+    "net",
+    None,
+    "run folder, .keras file, folder of a SavedModel or of its versions (the newest), or .onnx or .tflite file of "
+    "training.export",
+    required=True,
 )
 flags.DEFINE_string("data", None, "data set to test on; default: that of the run")
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")

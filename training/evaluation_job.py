@@ -15,6 +15,7 @@ from training.augmentation import DRAWS
 from training.data import ImageData, load_data
 from training.errors import UserError
 from training.evaluation_report import EvaluationReport
+from training.file_net import FileNet
 from training.files import require_writable
 from training.measures import measure_answers
 
@@ -22,6 +23,8 @@ from training.measures import measure_answers
 # could hold out images that it was trained on.
 OF_ONE_SET = ("train_split", "test_split", "image_size")
 OF_ANY_SET = ("augmentation", "test_fraction", "seed", "max_bad_images")
+
+LOADED_FROM = {KerasNet: "keras", SavedModelNet: "SavedModel", FileNet: "file"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def run(job: EvaluationJob) -> None:
     net = load_net(job.net)
     if job.crop is not None:
         net = net.for_side(job.crop)
-    data, settings = _load_test_data(job, net)
+    data, settings = load_test_data(job, net)
     split = data.test if job.crop is None else _cropped(data, job.crop)
     batches = test_batches(split, job.batch_size)
     image_shape = tuple(batches.element_spec[0].shape[1:])
@@ -66,7 +69,7 @@ def run(job: EvaluationJob) -> None:
     data.bad_images.check()
     facts = {
         "net": net.name,
-        "loaded_from": "SavedModel" if isinstance(net, SavedModelNet) else "keras",
+        "loaded_from": LOADED_FROM[type(net)],
         "data": data.name,
         "test_split": settings.get("test_split"),
         "image_shape": list(image_shape),
@@ -79,8 +82,8 @@ def run(job: EvaluationJob) -> None:
     print(f"written to {folder}")
 
 
-def _load_test_data(job, net) -> tuple[ImageData, dict]:
-    """The data of the net's run unless the job says otherwise, and the settings it was loaded with."""
+def load_test_data(job: EvaluationJob, net: KerasNet | SavedModelNet | FileNet) -> tuple[ImageData, dict]:
+    """Returns the data of the net's run unless the job says otherwise, and the settings it was loaded with."""
     known = net.record.get("settings", {})
     name = job.data or known.get("data")
     if name is None:
@@ -112,7 +115,7 @@ def _cropped(data, side):
     return data.test.with_evaluation_size(side, short_side=side)
 
 
-def require_fit(net: KerasNet | SavedModelNet, data: ImageData, image_shape: tuple[int, int, int]) -> None:
+def require_fit(net: KerasNet | SavedModelNet | FileNet, data: ImageData, image_shape: tuple[int, int, int]) -> None:
     """Raises UserError unless the net has the classes of the data and takes its images, naming both."""
     names = tuple(data.class_names)
     if net.classes != len(names):

@@ -1,5 +1,6 @@
 """Writing files at once, and what happens when the disk does not take them."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,19 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
     os.replace(partial, path)
+
+
+def read_json(path: Path) -> dict:
+    """Returns the object in a file, {} if there is no file; raises UserError if it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        facts = json.loads(path.read_text())
+        if not isinstance(facts, dict):
+            raise ValueError("no JSON object")
+        return facts
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged; mend it, or take it away.") from error
 
 
 def require_writable(folder: Path, flag: str) -> None:

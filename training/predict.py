@@ -1,9 +1,19 @@
-"""Asks an exported net about an image of a test set: python -m training.predict --saved_model=... --data=digits."""
+"""Asks an exported net about image files: python -m training.predict photographs/*.jpg --saved_model=saved_models/demo.
+
+Names are of files, of folders (all images in them), patterns in quotes, or "-": then a list of files is read from
+standard input, a name a line. JPEG, PNG, GIF and BMP are read. Prints a table, or with --json a line of JSON for each
+file; a file that cannot be read is a row with its error. The exit code is 1 only if none could be read.
+
+Without names it asks about an image of a test set, --data=digits --index=7, and says what is right.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from training import prediction_job
 from training.answering import newest_version
 from training.augmentation import DRAWS
 from training.data import ImageData, load_data
@@ -16,6 +26,12 @@ flags.DEFINE_string("data", "digits", "data set that the image is of")
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
 flags.DEFINE_string("test_split", None, "TFDS split that the image is of; default: test, or validation")
 flags.DEFINE_integer("index", 0, "which image of the test split", lower_bound=0)
+flags.DEFINE_bool("json", False, "of files, print a line of JSON each")
+flags.DEFINE_string("contact_sheet", None, "of files, PNG to draw them to, as the net sees them, with their labels")
+flags.DEFINE_integer("batch_size", 32, "of files, how many at a time; changes nothing but speed and memory", 1)
+
+OF_TEST_IMAGES = ("data", "data_dir", "test_split", "index")
+OF_FILES = ("json", "contact_sheet", "batch_size")
 
 SHADES = " .:-=+*#%@"
 
@@ -41,7 +57,19 @@ def answer(model: tf.Module, data: ImageData, index: int) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(names: Sequence[str] = ()) -> None:
+    """Asks about the files of these names, or about an image of a test set."""
+    refused = [f"--{flag}" for flag in (OF_TEST_IMAGES if names else OF_FILES) if FLAGS[flag].present]
+    if refused:
+        form = "an image of a test set, not for files" if names else "files; name some, or - for standard input"
+        raise UserError(f"{', '.join(refused)} is for {form}.")
+    if names:
+        prediction_job.run(names, FLAGS.saved_model, FLAGS.json, FLAGS.contact_sheet, FLAGS.batch_size)
+    else:
+        _ask_about_test_image()
+
+
+def _ask_about_test_image():
     """Loads the net and the image, in the size that the net takes, and prints the answer."""
     path = newest_version(FLAGS.saved_model, "saved_model")
     with user_errors(OSError):
@@ -58,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_program(main, takes_arguments=True)

@@ -1,0 +1,113 @@
+"""The export of a trained net: each artifact compared with the net on real images before it gets its name."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_preresnet.export import export_saved_model
+from keras_preresnet.export_formats import FORMATS, export_file
+from keras_preresnet.runtimes import require_package
+from keras_preresnet.warmup import WARMUP_PACKAGE
+from training.answering import KerasNet, load_net
+from training.augmentation import DRAWS
+from training.data import Images
+from training.encoded import EncodedImages
+from training.errors import UserError, user_errors
+from training.evaluation_job import EvaluationJob, load_test_data, require_fit
+from training.files import require_writable
+
+SAVED_MODEL = "saved_model"
+ALL_FORMATS = (SAVED_MODEL, *FORMATS)
+INT8 = "litert_int8"
+BATCH = 100  # Images at a time.
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """The flags of `training.export`, as plain values; of `data` and what follows, None is what the net's run had."""
+
+    net: str
+    output_dir: str
+    formats: tuple[str, ...] = (SAVED_MODEL,)
+    test_images: int = 1000
+    calibration_images: int = 500
+    warmup: bool = True
+    data: str | None = None
+    data_dir: str | None = None
+    train_split: str | None = None
+    test_split: str | None = None
+    image_size: int | None = None
+    augmentation: str | None = None
+    test_fraction: float | None = None
+    seed: int | None = None
+    max_bad_images: int | None = None
+
+
+def run(job: ExportJob) -> None:
+    """Writes the artifacts, and prints where they are and how they agree with the net.
+
+    Raises:
+        UserError: for a net, data or formats that do not fit, a package that is missing, or a file that exists already,
+            before anything is written; for an artifact that does not answer as the net does, which is not left behind.
+    """
+    folder = Path(job.output_dir)
+    others = [name for name in dict.fromkeys(job.formats) if name != SAVED_MODEL]
+    _require_possible(job, folder)
+    net = load_net(job.net)
+    if not isinstance(net, KerasNet) or net.ends_in_softmax:
+        kind = "ends in a softmax" if isinstance(net, KerasNet) else "is an export already"
+        raise UserError(f"--net={job.net} {kind}; a run folder or a .keras file of a net with logits is needed.")
+    data, short_side = _fitting_data(job, net)
+    described = net.preprocessing(lambda: data.preprocessing), data.class_names
+    images = sample(data.test, job.test_images) if others else None
+    calibration = sample(data.train, job.calibration_images) if INT8 in others else None
+    data.bad_images.check()
+    require_writable(folder, "output_dir")
+    with user_errors(OSError, tf.errors.OpError, ValueError):
+        if SAVED_MODEL in job.formats:
+            path = export_saved_model(net.model, folder / SAVED_MODEL, *described, short_side, warmup=job.warmup)
+            print(f"{SAVED_MODEL}: {path}", flush=True)
+        for name in others:
+            path, agreements = export_file(net.model, name, folder, *described, images, calibration)
+            print(f"{name}: {path}, {path.stat().st_size:,} bytes", flush=True)
+            print("".join(f"  {agreement}\n" for agreement in agreements), end="", flush=True)
+
+
+def _require_possible(job, folder):
+    """What can be known before anything is loaded."""
+    unknown = [name for name in job.formats if name not in ALL_FORMATS]
+    if unknown or not job.formats:
+        raise UserError(f"--formats={','.join(job.formats)} is refused; allowed: {', '.join(ALL_FORMATS)}.")
+    with user_errors(ImportError):
+        if SAVED_MODEL in job.formats and job.warmup:
+            require_package(WARMUP_PACKAGE)
+        for name in FORMATS.keys() & set(job.formats):
+            FORMATS[name].require()
+    for name in FORMATS.keys() & set(job.formats):
+        path = folder / FORMATS[name].file_name
+        if path.exists():
+            raise UserError(f"{path} exists; give another --output_dir, or take the file away.")
+
+
+def _fitting_data(job, net):
+    """The data, and to which short side its test images are resized if they are cropped from files."""
+    shared = {setting.name for setting in fields(EvaluationJob)} & {setting.name for setting in fields(ExportJob)}
+    settings = {name: getattr(job, name) for name in shared}
+    data, _ = load_test_data(EvaluationJob(**settings), net)
+    shape, short_side = data.test.image_shape, None
+    if isinstance(data.test, EncodedImages):
+        side, short_side = data.test.evaluation_size, data.test.evaluation_short_side
+        shape = (side, side, shape[-1])
+    require_fit(net, data, shape)
+    return data, short_side
+
+
+def sample(images: Images, count: int) -> np.ndarray:
+    """Returns uint8 images as they are evaluated, spread evenly over all: those of a folder lie class by class."""
+    index = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(np.int64)
+    rows = tf.data.Dataset.from_tensor_slices(index).batch(BATCH)
+    rows = rows.map(lambda index: (index, tf.zeros([tf.size(index), DRAWS])))
+    batches = images.dataset(rows, training=False).as_numpy_iterator()
+    return np.concatenate([images[weights > 0] for images, _, weights in batches])
