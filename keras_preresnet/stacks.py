@@ -31,7 +31,8 @@ class _Template:
 
     def __call__(self, x, weights: list, seed, training: bool):
         """Returns the unit's output for these weights, and its new batch-norm statistics."""
-        values = [*zip(self.weights.values(), weights, strict=True), *((state, seed) for state in self.seeds)]
+        seeds = [] if seed is None else [(state, seed) for state in self.seeds]
+        values = [*zip(self.weights.values(), weights, strict=True), *seeds]
         with keras.StatelessScope(values) as scope:
             y = self.unit(x, training=training)
         return y, [scope.get_current_value(self.weights[name]) for name in self.statistics]
@@ -121,7 +122,8 @@ class UnitStack(keras.layers.Layer):
         weights = [tf.convert_to_tensor(getattr(self, name)) for name in self._template.weights]
         unrolled = self.count <= FEW_UNITS if self.unroll is None else self.unroll
         run = self._run_unrolled if unrolled or tf.executing_eagerly() else self._run_loop
-        outputs, statistics = run(inputs, weights, self._seeds(), bool(training))
+        seeds = self._seeds() if training else None  # At inference nothing is drawn, and the state stays.
+        outputs, statistics = run(inputs, weights, seeds, bool(training))
         if training and self.trainable:
             for name, value in zip(self._template.statistics, statistics, strict=True):
                 getattr(self, name).assign(value)

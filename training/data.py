@@ -143,7 +143,7 @@ def load_data(
         _require_one_form(name, augmentation, (train_split, test_split, image_size))
         found = digits() if name == "digits" else load_npz(name, test_fraction, seed)
         return _image_data(found, (found.train, found.test), bad_images)
-    if _is_folder(name):
+    if is_folder(name):
         found = find_folder(name, train_split, test_split, test_fraction, seed)
     else:
         found = find_tfds(name, data_dir, train_split, test_split)
@@ -172,8 +172,8 @@ def _require_one_form(name, augmentation, choices):
         )
 
 
-def _is_folder(name):
-    """A TFDS set may have a "/" in its name too, before its configuration."""
+def is_folder(name: str) -> bool:
+    """Whether it is that of a folder: a TFDS set may have a "/" in its name too, before its configuration."""
     if Path(name).expanduser().is_dir():
         return "/" in name or name.startswith((".", "~"))
     if name.startswith((".", "/", "~")):

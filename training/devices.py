@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from training.errors import UserError
+from training.errors import UserError, user_errors
 from training.optimizer import assign
 
 DISTRIBUTIONS = ("auto", "none", "mirrored", "multi_worker")
@@ -26,11 +26,12 @@ def choose_strategy(distribute: str = "auto", cpu_replicas: int = 1) -> tf.distr
     workers = _workers()
     if cpu_replicas > 1:
         _split_cpu(distribute, cpu_replicas)
-    gpus = tf.config.list_logical_devices("GPU") if distribute != "multi_worker" and workers < 2 else []
     if distribute == "multi_worker" or (distribute == "auto" and workers > 1):
         if not workers:
             raise UserError("--distribute=multi_worker needs the environment variable TF_CONFIG, which is not set.")
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with user_errors(ValueError, tf.errors.OpError):
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    gpus = tf.config.list_logical_devices("GPU")
     if cpu_replicas > 1:
         return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(cpu_replicas)])
     if distribute == "mirrored" and len(gpus) < 2:
@@ -47,9 +48,11 @@ def _workers():
     if not text:
         return 0
     try:
-        cluster = json.loads(text)["cluster"]
+        facts = json.loads(text)
+        cluster, task = facts["cluster"], facts["task"]
+        cluster[task["type"]][int(task["index"])]  # The address of this process.
         return sum(len(addresses) for job, addresses in cluster.items() if job in ("chief", "worker"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
             'TF_CONFIG is no JSON like {"cluster": {"worker": ["host:port", ...]}, '
             '"task": {"type": "worker", "index": 0}}.'
@@ -113,6 +116,23 @@ def share_from_chief(strategy: tf.distribute.Strategy, variables: Iterable[tf.Va
             assign(variable, context.all_reduce(tf.distribute.ReduceOp.SUM, value))
 
     tf.function(lambda: strategy.run(of_the_chief), autograph=False)()
+
+
+def all_agree(strategy: tf.distribute.Strategy, number: int) -> bool:
+    """Whether every process has given the same number, of at most 48 bits."""
+    if workers(strategy) == 1:
+        return True
+
+    def sums():
+        context = tf.distribute.get_replica_context()
+        half = [tf.constant(part, tf.int64) for part in divmod(number, 2**24)]
+        squares = [part * part for part in half]  # Of equal numbers alone is n * sum of squares the squared sum.
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, [*half, *squares])
+
+    result = tf.function(lambda: strategy.run(sums), autograph=False)()
+    high, low, high_squared, low_squared = (int(strategy.experimental_local_results(part)[0]) for part in result)
+    count = strategy.num_replicas_in_sync
+    return count * high_squared == high**2 and count * low_squared == low**2
 
 
 def agree_with_chief(strategy: tf.distribute.Strategy, number: int) -> int:

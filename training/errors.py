@@ -41,6 +41,9 @@ def run_program(main: Callable[..., None], takes_arguments: bool = False) -> Non
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
         except Stopped as stopped:
             print(stopped, flush=True)
             sys.exit(STOPPED)

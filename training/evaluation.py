@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_preresnet.export import float32_copy
 from training.batches import evaluation_batches, evaluation_steps
 from training.data import ImageData
+from training.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,17 @@ class Evaluator:
         self._totals = tf.function(self._all_totals, autograph=False)
 
     def __call__(self, weights: Sequence[tf.Variable]) -> Score:
-        """Returns the score of the net with these weights, in the order of `model.weights`."""
+        """Returns the score of the net with these weights, in the order of `model.weights`.
+
+        Raises:
+            UserError: if no test image could be decoded.
+        """
         for source, target in zip(weights, self.copy.weights, strict=True):
             target.assign(source)
         loss, wrong, images = self._totals(iter(self.batches)).numpy()
-        return Score(loss / max(images, 1), int(wrong), int(images))
+        if not images:
+            raise UserError("no test image could be decoded.")
+        return Score(loss / images, int(wrong), int(images))
 
     def _all_totals(self, batches):
         def body(i, totals):

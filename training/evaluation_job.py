@@ -88,16 +88,23 @@ def load_test_data(job: EvaluationJob, net: KerasNet | SavedModelNet | FileNet) 
     name = job.data or known.get("data")
     if name is None:
         raise UserError(f"--data is needed: {job.net} does not say what it was trained on.")
-    if job.data is None and net.record["data"]["version"] in ("folder", "npz"):  # A record names no place.
+    if job.data is None and net.record.get("data", {}).get("version") in ("folder", "npz"):  # A record names no place.
         raise UserError(f"--data is needed: {job.net} was trained on {name}; give its path.")
     settings = {key: known.get(key) for key in (*OF_ANY_SET, *OF_ONE_SET)}
-    if name != known.get("data"):
+    if title(name) != known.get("data"):
         settings.update({"train_split": None, "test_split": None, "image_size": job.crop or _side(net, name)})
     if job.crop is not None and not known:
         settings["augmentation"] = "scale"  # Encoded, so that they can be cropped.
     given = {key: value for key in settings if (value := getattr(job, key)) is not None}
     settings = {key: value for key, value in {**settings, **given}.items() if value is not None}
     return load_data(name, job.data_dir, **settings), settings
+
+
+def title(name: str) -> str:
+    """Returns what a run calls its data: of a folder or a file the name alone, of a TFDS set no version."""
+    if ("/" in name and Path(name).expanduser().exists()) or name.startswith((".", "~")) or name.endswith(".npz"):
+        return Path(name).expanduser().resolve().name
+    return name.split(":")[0]
 
 
 def _side(net, name):

@@ -15,7 +15,10 @@ from training.errors import UserError
 def write_text(path: Path, text: str) -> None:
     """Writes a file at once: whoever reads it finds the old text or the new one, never a part."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    with open(partial, "w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())  # So that the rename is not on the disk before the text.
     os.replace(partial, path)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from keras_preresnet import set_preprocessing
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.zoo import canonical_name, create_model
 from training.data import ImageData, load_data
-from training.devices import agree_with_chief, choose_strategy, is_chief, steps_per_call, uses_xla, workers
+from training.devices import agree_with_chief, all_agree, choose_strategy, is_chief, steps_per_call, uses_xla, workers
 from training.encoded import EncodedImages
 from training.environment import describe_environment
 from training.errors import UserError, user_errors
@@ -85,6 +86,11 @@ def run(job: Job) -> None:
     if job.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = choose_strategy(job.distribute, job.cpu_replicas)
+    with _lost_workers(strategy):
+        _run(job, strategy)
+
+
+def _run(job, strategy):
     keras.utils.set_random_seed(job.seed)
     data, recipe = _data_and_recipe(job)
     _require_divisible(recipe, strategy.num_replicas_in_sync)
@@ -95,7 +101,8 @@ def run(job: Job) -> None:
     record = _record(job, data, recipe, intervals, model, strategy)
     name = f"{record['settings']['model'].lower()}_{data.name.removesuffix('.npz').replace('/', '_')}"
     saved_models = Path(job.saved_model_dir or f"saved_models/{name}")
-    with closing(RunFolder(job.run_dir or f"runs/{name}")) as folder, _lost_workers(strategy):
+    _require_agreement(strategy, record, intervals)
+    with closing(RunFolder(job.run_dir or f"runs/{name}")) as folder:
         if not _open(folder, record, saved_models, strategy):
             return
         training = Training(step, data, job.seed, folder if is_chief(strategy) else None, intervals)
@@ -168,12 +175,14 @@ def _build_model(job, data):
 
 
 def _intervals(job, recipe, data):
+    calls = steps_per_call(job.steps_per_call)
     per_epoch = max(-(-len(data.train) // recipe.batch_size), SHORTEST_INTERVAL)
     return Intervals(
         job.steps_per_evaluation or per_epoch,
         job.steps_per_checkpoint,
         job.steps_per_log,
-        call=steps_per_call(job.steps_per_call),
+        report=max(10, calls),
+        call=calls,
     )
 
 
@@ -210,6 +219,16 @@ def _record(
     }
 
 
+def _require_agreement(strategy, record, intervals):
+    """Processes with other flags would train other nets, or wait for each other for ever."""
+    facts = [record["settings"], record["data"]["sha256"], dataclasses.asdict(intervals)]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode()).digest()
+    if not all_agree(strategy, int.from_bytes(digest[:6], "big")):
+        raise UserError(
+            "the processes of the cluster differ in their flags or their data; start the same command in all of them."
+        )
+
+
 def _digest(model):
     """Of the initial weights: names of files say little."""
     digest = hashlib.sha256()
@@ -224,8 +243,8 @@ def _open(folder, record, saved_models, strategy):
     answer, problem = goes_on, None
     if is_chief(strategy):
         try:
-            require_writable(saved_models, "saved_model_dir")
             answer = finished if folder.open(record) else goes_on
+            require_writable(saved_models, "saved_model_dir")
         except UserError as error:
             answer, problem = refused, error
     answer = agree_with_chief(strategy, answer)

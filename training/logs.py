@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import tensorflow as tf
 
+from training.errors import UserError
 from training.files import write_text
 from training.plots import draw_learning_curve
 
@@ -23,7 +24,12 @@ class Table:
 
     def __init__(self, path: Path):
         self.path = path
-        self.rows = pd.read_csv(path) if path.exists() else pd.DataFrame()
+        self.rows = pd.DataFrame()
+        if path.exists():
+            try:
+                self.rows = pd.read_csv(path)
+            except ValueError as error:  # pandas's errors of reading are such.
+                raise UserError(f"{path} is damaged; take it away, and the run goes on without its rows.") from error
 
     def add(self, row: dict) -> None:
         """Appends a row."""

@@ -16,7 +16,7 @@ from absl import flags
 from training import prediction_job
 from training.answering import newest_version
 from training.augmentation import DRAWS
-from training.data import ImageData, load_data
+from training.data import ImageData, is_folder, load_data
 from training.errors import UserError, run_program, user_errors
 
 FLAGS = flags.FLAGS
@@ -76,8 +76,10 @@ def _ask_about_test_image():
         model = tf.saved_model.load(str(path))
     _, inputs = model.signatures["serving_default"].structured_input_signature
     shape = inputs["images"].shape[1:]
-    of_tfds = {} if FLAGS.data == "digits" else {"train_split": "train[:1]", "image_size": shape[0]}
-    data = load_data(FLAGS.data, FLAGS.data_dir, test_split=FLAGS.test_split, **of_tfds)
+    in_one_form = FLAGS.data == "digits" or FLAGS.data.endswith(".npz")
+    sizes = {} if in_one_form else {"image_size": shape[0]}
+    splits = {} if in_one_form or is_folder(FLAGS.data) else {"train_split": "train[:1]"}  # Not needed, but read.
+    data = load_data(FLAGS.data, FLAGS.data_dir, test_split=FLAGS.test_split, **sizes, **splits)
     if FLAGS.index >= len(data.test):
         raise UserError(f"--index={FLAGS.index} is refused: {data.name} has {len(data.test)} test images.")
     if not shape.is_compatible_with(data.test.image_shape):

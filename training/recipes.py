@@ -177,6 +177,8 @@ def _notes(base, recipe, overrides):
     if "learning_rate" not in overrides:
         rule = f"{base.learning_rate:g} / {base.batch_size} * {recipe.batch_size}"
         lines.append(f"learning rate {rule} = {recipe.learning_rate:g}, for the batch size is not the recipe's")
+    if recipe.warmup_steps and "warmup_learning_rate" not in overrides:
+        lines.append(f"warm-up at {recipe.warmup_learning_rate:g} instead of {base.warmup_learning_rate:g}, likewise")
     if base.epochs is None and recipe.train_steps != base.train_steps and "train_steps" not in overrides:
         lines.append(f"{recipe.train_steps} steps instead of {base.train_steps}, for as many images as in the recipe")
     return lines

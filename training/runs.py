@@ -17,6 +17,8 @@ from pathlib import Path
 from training.errors import UserError, user_errors
 from training.files import write_text
 
+NOT_COMPARED = {"max_bad_images"}  # A run that has met a bad image may go on with a higher limit.
+
 
 class RunFolder:
     """A folder that holds one run.
@@ -45,9 +47,13 @@ class RunFolder:
                 f"{self.path} is in use by another process; wait for it, or give another --run_dir."
             ) from error
         record = json.loads(json.dumps(record))  # As it will be read: lists for tuples.
-        self.record = self._known() or record
+        known = self._known()
+        if known is None:
+            self._require_empty()
+        self.record = known or record
         self._require_equal(record)
-        self._write_record()
+        with user_errors(OSError):
+            self._write_record()
         return self.record["status"] == "finished"
 
     def close(self) -> None:
@@ -67,12 +73,18 @@ class RunFolder:
         except (OSError, ValueError, AttributeError) as error:
             raise UserError(f"{file} is damaged; mend it, or give another --run_dir.") from error
 
+    def _require_empty(self):
+        """What is no run might be somebody's work; and a run without its record might be any."""
+        names = sorted(path.name for path in self.path.iterdir() if path.name not in (".lock", ".run.json.partial"))
+        if names:
+            raise UserError(f"{self.path} holds no run.json but {', '.join(names[:3])}; give another --run_dir.")
+
     def _require_equal(self, record):
         known = self.record["settings"]
         wanted = record["settings"]
         differing = [
             f"{key} ({known.get(key)} there, {wanted.get(key)} now)"
-            for key in sorted(known.keys() | wanted.keys())
+            for key in sorted((known.keys() | wanted.keys()) - NOT_COMPARED)
             if known.get(key) != wanted.get(key)
         ]
         if differing:

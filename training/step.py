@@ -133,7 +133,7 @@ class TrainingStep:
             with tf.control_dependencies([began]):
                 batch = next(batches)
             arrived = [part for parts in batch for part in self.strategy.experimental_local_results(parts)]
-            with tf.control_dependencies(arrived if len(arrived) == len(batch) else []):
+            with tf.control_dependencies(arrived):
                 waited += _now() - began
             results = self.strategy.run(self._replica_step, args=(*batch, stopping, head_only))
             loss, stops = (self.strategy.experimental_local_results(result)[0] for result in results)

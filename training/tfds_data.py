@@ -88,6 +88,8 @@ def _keys(builder):
 
 def _prepare(builder):
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # It would announce every attempt in three lines.
+    if not builder.is_prepared():
+        print(f"{builder.name} {builder.version} is not in the folder of TFDS (--data_dir): downloading it", flush=True)
     try:
         builder.download_and_prepare()
     except Exception as error:  # Whatever the network, the server or the disk may raise.
@@ -127,8 +129,11 @@ def _source(builder, split, keys):
         instructions = builder.info.splits[split].file_instructions
     except (KeyError, ValueError) as error:
         known = ", ".join(builder.info.splits)
-        raise UserError(f"{builder.name} has no split {split!r}; it has {known}.") from error
-    taken = [(part.filename, part.skip, part.examples_in_shard - part.skip if part.take < 0 else part.take)
+        raise UserError(
+            f"{builder.name} has no split {split!r}; it has {known}. Parts of one are splits too: "
+            "--train_split='train[:90%]' --test_split='train[90%:]'."
+        ) from error
+    taken = [(part.filename, part.skip, part.examples_in_shard - part.skip if part.take == -1 else max(part.take, 0))
              for part in instructions]  # fmt: skip
     if not any(take for _, _, take in taken):
         raise UserError(f"{split!r} of {builder.name} holds no image.")

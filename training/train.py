@@ -83,7 +83,7 @@ def _recipe_overrides() -> dict:
     given = {name: value for name, value in given.items() if value is not None}
     if "learning_rate_drops" in given:
         drops = given["learning_rate_drops"]
-        if not all(drop.isdigit() for drop in drops):
+        if not all(drop.isdecimal() for drop in drops):
             raise UserError(f"--learning_rate_drops={','.join(drops)} is refused: steps like 32000,48000 are needed.")
         given["learning_rate_drops"] = tuple(map(int, drops))
     if "exclude_from_weight_decay" in given:

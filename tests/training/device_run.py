@@ -6,6 +6,7 @@ A program of its own: TensorFlow chooses its devices once in a process. Argument
 import functools
 import json
 import sys
+import time
 
 import keras
 import numpy as np
@@ -17,8 +18,8 @@ from training.recipes import Recipe
 from training.step import TrainingStep
 
 BATCH, STEPS = 16, 10
-NET = {"units": (6, 2), "widths": (8, 16), "stem_width": 8, "classes": 3, "input_shape": (8, 8, 3)}
-RECIPE = Recipe(batch_size=BATCH, train_steps=STEPS, warmup_steps=0, learning_rate=0.05, learning_rate_drops=())
+NET = {"units": (6,), "widths": (8,), "stem_width": 8, "classes": 3, "input_shape": (8, 8, 3)}
+RECIPE = Recipe(batch_size=BATCH, train_steps=STEPS, warmup_steps=0, learning_rate=0.01, learning_rate_drops=())
 
 
 def batches():
@@ -30,16 +31,22 @@ def batches():
     return images, draw.integers(0, 3, (STEPS, BATCH)), weights
 
 
-def distributed(strategy):
-    """Returns an iterator whose turns are the replicas' equal shares of each batch."""
+def distributed(strategy, seconds=0.0):
+    """Returns an iterator whose turns are the replicas' equal shares of each batch, each so many seconds in coming."""
+
+    def wait():
+        time.sleep(seconds)
+        return np.int64(0)
 
     def shares(context):
         local = context.num_replicas_in_sync // context.num_input_pipelines
         first, share = context.input_pipeline_id * local, BATCH // context.num_replicas_in_sync
 
         def pick(turn):
-            row = (first + turn % local) * share
-            return tuple(tf.constant(array)[turn // local][row : row + share] for array in batches())
+            late = tf.numpy_function(wait, [], tf.int64) if seconds else 0
+            row = (first + turn % local) * share + late
+            parts = (tf.constant(array)[turn // local][row : row + share] for array in batches())
+            return tuple(tf.ensure_shape(part, [share, *part.shape[1:]]) for part in parts)
 
         return tf.data.Dataset.range(STEPS * local).map(pick)
 
@@ -72,19 +79,22 @@ def run(settings: dict) -> dict[str, np.ndarray]:
         for weight in model.weights:
             weight.assign(tf.zeros_like(weight))
     share_from_chief(strategy, step.variables_to_save().values())
-    iterator = distributed(strategy)
+    iterator = distributed(strategy, settings.get("seconds", 0.0))
     per_call = settings.get("steps_per_call", 1)
-    losses, stops = [], []
+    losses, stops, waits, first = [], [], [], {}
     for call in range(STEPS // per_call):
         stopping = float(call == 3 and settings.get("stops", False) and not is_chief(strategy))
         loss, waited, stopped = step(iterator, tf.constant(per_call), tf.constant(stopping))
-        assert float(waited) >= 0
+        first = first or {f"first/{v.path}": v.numpy() for v in model.non_trainable_variables}
+        waits.append(float(waited))
         losses.append(float(loss))
         stops.append(float(stopped))
     weights = {f"weight/{i}/{v.path}": v.numpy() for i, v in enumerate(model.trainable_variables)}
     statistics = {f"statistic/{i}/{v.path}": v.numpy() for i, v in enumerate(model.non_trainable_variables)}
     averages = {f"average/{i}": v.numpy() for i, v in enumerate(step.weights_to_evaluate())}
     totals = {"totals": step.since_evaluation.sums.numpy(), "norms": step.gradient_norms.numpy()}
+    offsets = strategy.experimental_local_results(strategy.run(step._seed_offset))
+    totals |= {"offsets": np.array([int(offset) for offset in offsets]), "waits": np.array(waits), **first}
     return {"losses": np.array(losses), "stops": np.array(stops), **totals, **weights, **statistics, **averages}
 
 

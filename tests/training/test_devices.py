@@ -4,7 +4,7 @@ Each replica normalizes its own share of the batch, so the reference for two rep
 batch in two parts, one after another; with synchronised batch norm it is the plain batch. What the two parts do to the
 moving statistics is recomputed here: one device moves them twice, two replicas by the mean.
 
-Tolerance in float32, of losses and weights after ten steps: 1e-5.
+Tolerance in float32, of losses and weights after ten steps: 1e-5; of losses under XLA: 1e-3.
 """
 
 import json
@@ -21,8 +21,8 @@ from training.devices import choose_strategy, is_chief, steps_per_call, uses_xla
 from training.errors import UserError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# Rounding alone decides in half precision which ReLUs open, and XLA rounds elsewhere: the losses stay near.
-TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05, "mixed_float16": 0.02}
+TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05, "mixed_float16": 0.02}  # Of losses, against float32.
+XLA = {"float32": 1e-3, "mixed_bfloat16": 0.05, "mixed_float16": 0.02}  # Of losses, against the same without XLA.
 IN_PARTS = {"recipe": {"accumulation_steps": 2}}
 SYNCHRONISED = {"sync_batch_norm": True, "net": {"unroll": True}}
 HERE = {
@@ -40,6 +40,9 @@ HERE = {
     "dropout mirrored": {"cpu_replicas": 2, "net": {"shortcut": "dropout", "shortcut_options": {"seed": 3}}},
     "dropout in parts": {**IN_PARTS, "net": {"shortcut": "dropout", "shortcut_options": {"seed": 3}}},
     "mirrored parts": {"cpu_replicas": 2, **IN_PARTS},
+    "in four parts": {"recipe": {"accumulation_steps": 4}},
+    "slow data": {"seconds": 0.1},
+    "slow data mirrored": {"cpu_replicas": 2, "seconds": 0.1},
     "average mirrored": {"cpu_replicas": 2, "recipe": {"ema_momentum": 0.5, "clip_norm": 0.1}},
     "average in parts": {"recipe": {"ema_momentum": 0.5, "clip_norm": 0.1, "accumulation_steps": 2}},
 }
@@ -124,24 +127,26 @@ def test_half_precision_is_near_float32(here, precision):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_xla_makes_the_same_steps(here, precision):
-    kinds = ("losses", "weight/", "statistic/") if precision == "float32" else ("losses",)
-    reference = here[f"mirrored {precision}"]
-    _require_equal(here[f"mirrored XLA {precision}"], reference, TOLERANCE[precision], kinds)
+    """It rounds elsewhere, and a ReLU that opens by a rounding error changes the gradient of that step."""
+    np.testing.assert_allclose(
+        here[f"mirrored XLA {precision}"]["losses"], here[f"mirrored {precision}"]["losses"], atol=XLA[precision]
+    )
     if precision == "float32":
-        _require_equal(here["one XLA float32"], here["one float32"], TOLERANCE[precision], kinds)
+        np.testing.assert_allclose(
+            here["one XLA float32"]["losses"], here["one float32"]["losses"], atol=XLA["float32"]
+        )
 
 
 def test_statistics_move_by_the_mean_over_the_replicas(here):
-    """First step: 0.9 * old + 0.1 * mean of the two batch statistics, against 0.9² old + 0.09 first + 0.1 second."""
-    mirrored, in_parts = here["mirrored float32"], here["in parts float32"]
-    means = [key for key in mirrored if key.startswith("statistic/") and "moving_mean" in key]
-    variances = [key for key in mirrored if key.startswith("statistic/") and "moving_variance" in key]
-    assert len(means) == len(variances) >= 6
-    weight_of_the_start = {"mirrored": 0.9**10, "in parts": 0.9**20}
-    for key in variances:  # Less the initial ones, all of them moved the right number of times.
-        ours = (mirrored[key] - weight_of_the_start["mirrored"]) / (1 - weight_of_the_start["mirrored"])
-        theirs = (in_parts[key] - weight_of_the_start["in parts"]) / (1 - weight_of_the_start["in parts"])
-        np.testing.assert_allclose(ours, theirs, rtol=0.25)
+    """The mean of the first layer's means over two halves is that over the batch; one after the other it is not."""
+    key = "first/stem_norm/moving_mean"
+    mirrored, one, in_parts = (here[f"{name} float32"][key] for name in ("mirrored", "one", "in parts"))
+    np.testing.assert_allclose(mirrored, one, rtol=1e-5, atol=1e-7)
+    assert abs(in_parts - one).max() > 1e-3
+    for name, value in here["mirrored float32"].items():
+        if name.startswith("statistic/"):  # Every replica's copy has moved, and none but by its share.
+            assert np.isfinite(value).all()
+            assert np.any(value != here["mirrored float32"].get(f"first/{name.split('/', 2)[2]}")), name
 
 
 def test_synchronised_replicas_do_what_one_device_does_with_the_batch(here):
@@ -156,20 +161,27 @@ def test_several_steps_a_call_are_the_same_steps(here, kind):
     _require_equal(at_once, one_by_one, 0, ("weight/", "statistic/", "totals"))
 
 
-def test_replicas_drop_other_values(here):
-    """With the same mask in both replicas the first losses would be those of ... two equal masks: they are not."""
+def test_replicas_draw_numbers_of_their_own_and_go_on_from_the_same_state(here):
     mirrored, in_parts = here["dropout mirrored"], here["dropout in parts"]
     assert np.isfinite(mirrored["losses"]).all()
-    seeds = [key for key in mirrored if "seed" in key]
-    assert seeds
-    for key in seeds:  # Both go on from the state after ten draws, not from one that is shifted by the replica.
-        assert mirrored[key][0] == in_parts[key][0]
-        assert mirrored[key][1] * 2 == in_parts[key][1]
+    assert len(set(mirrored["offsets"].tolist())) == 2
+    seeds = [[found[key] for key in found if "seed_generator_state" in key and "first/" not in key] for found in
+             (mirrored, in_parts)]  # fmt: skip
+    assert len(seeds[0]) == len(seeds[1]) == 2
+    for ours, theirs in zip(*seeds, strict=True):  # After ten draws and after twenty, and from no shifted state.
+        assert ours[0] == theirs[0]
+        assert ours[1] * 2 == theirs[1]
 
 
-def test_parts_within_replicas(here):
-    assert np.isfinite(here["mirrored parts"]["losses"]).all()
-    assert abs(here["mirrored parts"]["losses"] - here["mirrored float32"]["losses"]).max() > 1e-3
+def test_parts_within_replicas_are_the_parts_of_one_device(here):
+    _require_equal(here["mirrored parts"], here["in four parts"], 1e-6)
+
+
+@pytest.mark.parametrize("name", ["slow data", "slow data mirrored"])
+def test_waiting_for_data_is_counted(here, name):
+    """The first batch but one on takes 0.1 s for each replica, which the steps are too short to hide."""
+    assert here[name]["waits"][2:].mean() > 0.04
+    assert here["one float32"]["waits"][2:].mean() < 0.02
 
 
 def test_averages_and_clipping_are_those_of_the_whole_gradient(here):
@@ -182,12 +194,18 @@ def test_averages_and_clipping_are_those_of_the_whole_gradient(here):
     assert any(np.any(mirrored[a] != here["mirrored float32"][a]) for a in averages)
 
 
-@pytest.mark.parametrize("name", ["float32", "XLA float32", "mixed_bfloat16", "mixed_float16", "synchronised"])
+@pytest.mark.parametrize("name", ["float32", "mixed_bfloat16", "mixed_float16", "synchronised"])
 def test_two_processes_do_what_two_replicas_of_one_do(here, both_workers, name):
     reference = here[name if name == "synchronised" else f"mirrored {name}"]
     for found in both_workers:
         kinds = ("losses", "weight/", "totals", "norms", "statistic/")
         _require_equal(found[f"workers {name}"], reference, TOLERANCE["float32"], kinds)
+
+
+def test_two_processes_under_xla(here, both_workers):
+    for found in both_workers:
+        losses, reference = found["workers XLA float32"]["losses"], here["mirrored float32"]["losses"]
+        np.testing.assert_allclose(losses, reference, atol=XLA["float32"])
 
 
 def test_the_word_to_stop_reaches_every_process_in_the_same_step(both_workers):
@@ -211,7 +229,19 @@ def test_devices_that_are_not_there_are_refused(monkeypatch, arguments, words):
         choose_strategy(*arguments)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", '{"cluster": []}', "{}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "3",
+        '{"cluster": []}',
+        "{}",
+        '{"cluster": {"worker": ["a:1", "b:2"]}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 7}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "boss", "index": 0}}',
+    ],
+)
 def test_a_cluster_that_cannot_be_read_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UserError, match="TF_CONFIG is no JSON like"):

@@ -129,7 +129,17 @@ def test_flags_come_before_what_the_run_had(monkeypatch, tmp_path):
 def test_other_data_than_those_of_the_run_come_with_their_own_splits_in_the_size_of_the_net(monkeypatch, tmp_path):
     folder = _save(_net(), tmp_path / "run", RECORD)
     _, loaded = _run(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), data="others")
-    assert loaded == {"seed": 5, "image_size": 8}  # The seed too: another name may be another path to the same images.
+    assert loaded == {"seed": 5, "image_size": 8}  # The seed too: others may be the same images by another name.
+
+
+@pytest.mark.parametrize("path", ["./numbered", "some/../numbered", "numbered:1.0.0"])
+def test_the_same_data_by_another_path_keeps_the_splits_of_the_run(monkeypatch, tmp_path, path):
+    (tmp_path / "some").mkdir()
+    (tmp_path / "numbered").mkdir()
+    monkeypatch.chdir(tmp_path)
+    folder = _save(_net(), tmp_path / "run", RECORD)
+    _, loaded = _run(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), data=path)
+    assert (loaded["test_split"], loaded["seed"]) == ("test[:9]", 5)
 
 
 @pytest.mark.parametrize(("source", "activation"), [("saved_model", None), ("keras", None), ("keras", "softmax")])

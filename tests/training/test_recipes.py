@@ -10,6 +10,8 @@ NO_OPTIONS = {
     "clip_norm": 0.0,
     "label_smoothing": 0.0,
     "ema_momentum": 0.0,
+    "head_steps": 0,
+    "body_rate": 1.0,
     "accumulation_steps": 1,
 }
 
@@ -73,13 +75,15 @@ def test_another_batch_size_moves_the_rate_and_the_steps_and_says_so():
     assert (recipe.train_steps, recipe.learning_rate_drops, recipe.warmup_steps) == (32_000, (16_000, 24_000), 200)
     assert notes == [
         "learning rate 0.1 / 128 * 256 = 0.2, for the batch size is not the recipe's",
+        "warm-up at 0.02 instead of 0.01, likewise",
         "32000 steps instead of 64000, for as many images as in the recipe",
     ]
 
 
 def test_a_rate_that_is_given_is_not_moved_by_the_batch_size():
     recipe, notes = resolve("paper_cifar", {"batch_size": 64, "learning_rate": 0.1, "train_steps": 10}, None, 50_000)
-    assert (recipe.learning_rate, recipe.train_steps, notes) == (0.1, 10, [])
+    assert (recipe.learning_rate, recipe.train_steps) == (0.1, 10)
+    assert notes == []  # No warm-up is left in ten steps.
 
 
 def test_epochs_become_steps_and_the_schedule_keeps_its_proportions():
