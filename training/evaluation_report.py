@@ -79,7 +79,8 @@ class EvaluationReport:
         return table
 
     def write(self, folder: Path, predictions: bool) -> None:
-        """Writes the files that `training.evaluate` names, each at once, to a folder that exists."""
+        """Writes the files that `training.evaluate` names, each at once, to a folder that is made if it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
         bins = calibration_bins(self.answers["confidence"], self.answers["rank"] == 0)
         confusions = confusion_table(self.answers, self.class_names)
         write_text(folder / "per_class.csv", self.classes.to_csv(index=False))

@@ -65,6 +65,7 @@ def run(job: ExportJob) -> None:
     calibration = sample(data.train, job.calibration_images) if INT8 in others else None
     data.bad_images.check()
     require_writable(folder, "output_dir")
+    folder.mkdir(parents=True, exist_ok=True)
     with user_errors(OSError, tf.errors.OpError, ValueError):
         if SAVED_MODEL in job.formats:
             path = export_saved_model(net.model, folder / SAVED_MODEL, *described, short_side, warmup=job.warmup)

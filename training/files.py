@@ -36,10 +36,10 @@ def read_json(path: Path) -> dict:
 
 
 def require_writable(folder: Path, flag: str) -> None:
-    """Makes the folder and raises UserError unless a file can be written to it: better now than after the training."""
+    """Raises UserError unless the folder is, or can be made, one to write to: better now than after the training."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        tempfile.TemporaryFile(dir=nearest).close()
     except OSError as error:
         raise UserError(f"--{flag}={folder} cannot be written to: {error.strerror}.") from error
 

@@ -243,8 +243,8 @@ def _open(folder, record, saved_models, strategy):
     answer, problem = goes_on, None
     if is_chief(strategy):
         try:
-            answer = finished if folder.open(record) else goes_on
             require_writable(saved_models, "saved_model_dir")
+            answer = finished if folder.open(record) else goes_on
         except UserError as error:
             answer, problem = refused, error
     answer = agree_with_chief(strategy, answer)

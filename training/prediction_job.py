@@ -75,6 +75,7 @@ def run(
         )
     if contact_sheet:
         require_writable(Path(contact_sheet).parent, "contact_sheet")
+        Path(contact_sheet).parent.mkdir(parents=True, exist_ok=True)
     files, predictions = list(find_files(names)), []
     if not files:
         raise UserError("no file is named on standard input.")

@@ -200,7 +200,7 @@ def test_a_net_is_asked_in_the_size_it_was_trained_in(tmp_path):
     )
     arguments = (f"--saved_model={tmp_path / 'net'}", "--data=uneven_squares", f"--data_dir={tmp_path / 'tfds'}")
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}:{Path(__file__).parent}"}
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}:{Path(__file__).parent}"}
     command = [sys.executable, "-c", code, *arguments]
     process = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert "test image 0 of uneven_squares: the net says" in process.stdout, process.stderr
