@@ -89,6 +89,7 @@ def test_beside_a_file_lies_what_it_says_and_nothing_else_is_left(tmp_path, net,
         {"dtype": "mixed_bfloat16"},
     ],
 )
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "litert"])
 def test_other_nets_in_float32(tmp_path, name, options):
     _require(name)

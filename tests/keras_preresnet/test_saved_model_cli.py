@@ -21,6 +21,7 @@ def _cli(*arguments):
     return subprocess.run([CLI, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_it_shows_and_runs_every_endpoint(tmp_path):
     if not CLI.exists():
         pytest.skip(f"TensorFlow's saved_model_cli is not beside {sys.executable}")

@@ -281,7 +281,7 @@ def test_bad_images_are_refused_beyond_the_limit_and_said_within_it(monkeypatch,
     split = ArraySplit(IMAGES[:, :8, :8], LABELS, bad=(2, 7))
     with pytest.raises(UserError, match="2 images could not be decoded; give --max_bad_images=2"):
         _run(monkeypatch, tmp_path, folder, split, limit=1)
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
     facts, loaded = _run(monkeypatch, tmp_path, folder, split, limit=2, max_bad_images=2)
     assert (facts["images"], facts["undecodable"], loaded["max_bad_images"]) == (9, 2, 2)
     assert "2 images could not be decoded and are not counted" in capsys.readouterr().out

@@ -41,7 +41,7 @@ def photographs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("augmentation", ["scale", "translation", "inception"])
+@pytest.mark.parametrize("augmentation", ["scale", "translation", pytest.param("inception", marks=pytest.mark.slow)])
 def test_photographs_are_trained_on_evaluated_and_exported(photographs, augmentation):
     own = (f"--run_dir={augmentation}", f"--saved_model_dir={augmentation}_net", f"--augmentation={augmentation}")
     steps = ("--train_steps=60", "--steps_per_evaluation=60", "--image_size=32", "--learning_rate=0.05")

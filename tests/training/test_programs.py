@@ -184,6 +184,7 @@ def test_help_explains_every_number_of_a_recipe():
         assert words in text
 
 
+@pytest.mark.slow
 def test_a_net_is_asked_in_the_size_it_was_trained_in(tmp_path):
     """In one process for the data set that the test makes; the program's own pieces all the same."""
     from training import job
