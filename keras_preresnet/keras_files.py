@@ -16,25 +16,30 @@ def load_keras_file(path: str | Path) -> keras.Model:
     Raises:
         ValueError: if there is no such file, it is damaged, or it holds code, such as a Lambda layer.
     """
+    require_whole(path)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Whatever Keras may raise at a file that others wrote.
+        raise ValueError(f"{str(path)!r} cannot be loaded: {reason(error)}") from error
+
+
+def require_whole(path: str | Path) -> None:
+    """Raises ValueError unless the file is a whole archive: Keras would call one that is cut off "not found"."""
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()  # Keras would call a file that is cut off "not found".
+            broken = archive.testzip()
         if broken is not None:
             raise zipfile.BadZipFile(f"its part {broken} is damaged")
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{str(path)!r} is missing, damaged or no .keras file: {_one_line(error)}") from error
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Whatever Keras may raise at a file that others wrote.
-        raise ValueError(f"{str(path)!r} cannot be loaded: {_reason(error)}") from error
 
 
 def _one_line(error):
     return " ".join(str(error).split())
 
 
-def _reason(error):
-    """The sentence of Keras's pages that says it."""
+def reason(error: Exception) -> str:
+    """Returns the sentence of Keras's pages that says why a file cannot be loaded."""
     text = _one_line(error)
     unknown = re.search(r"Could not locate (class|function) '[^']*'", text)
     if unknown:

@@ -1,7 +1,5 @@
 """One way to ask a net, be it in a run folder, a .keras file or an export: images in, float32 logits out."""
 
-import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +10,15 @@ import tensorflow as tf
 
 import keras_preresnet  # noqa: F401 - Keras finds the layers of a file by their registered names.
 from keras_preresnet.export import float32_copy
+from keras_preresnet.keras_files import reason, require_whole
 from keras_preresnet.preprocessing import Preprocessing
 from training.errors import UserError, user_errors
 from training.file_net import RUNTIMES, FileNet, load_file_net
 from training.files import read_json
+from training.shapes import Shape, describe, require_side
 
 GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 NEEDED = "a run folder, a .keras file, a SavedModel or an exported .onnx or .tflite file is needed"
-Shape = tuple[int | None, int | None, int]  # Height, width, channels; a side that is None is free.
 Answer = Callable[[tf.Tensor], np.ndarray]  # Images of 0 to 255, uint8 or float32, to float32 logits (batch, classes).
 
 
@@ -131,11 +130,7 @@ class SavedModelNet:
 
     def for_side(self, side: int) -> "SavedModelNet":
         """Returns the net itself if it takes images of this height and width; raises UserError if it does not."""
-        if any(known not in (None, side) for known in self.image_shape[:2]):
-            raise UserError(
-                f"--crop={side} is refused: the SavedModel {self.name} takes images of {describe(self.image_shape)} "
-                "only; give the run folder or the .keras file, which can be built for another size."
-            )
+        require_side(f"the SavedModel {self.name}", self.image_shape, side)
         return self
 
     def answering(self, default: Callable[[], Preprocessing]) -> Answer:
@@ -186,37 +181,18 @@ def newest_version(folder: str, flag: str) -> Path:
     return max(versions, key=lambda version: int(version.name))
 
 
-def describe(shape: Shape) -> str:
-    """Returns for example "32x32x3", a free side as "any"."""
-    return "x".join("any" if side is None else str(side) for side in shape)
-
-
 def _load_keras(path):
     record = read_json(path.parent / "run.json")
     try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()  # Keras would call a file that is cut off "not found".
-        if broken is not None:
-            raise zipfile.BadZipFile
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        model = float32_copy(model)
-    except (OSError, zipfile.BadZipFile) as error:
+        require_whole(path)
+    except ValueError as error:
         raise UserError(f"{path} is damaged or no .keras file; save the net again.") from error
+    try:
+        model = float32_copy(keras.saving.load_model(path, compile=False, safe_mode=True))
     except Exception as error:  # Whatever Keras may raise at a file that others wrote.
-        raise UserError(f"{path} cannot be loaded: {_reason(error)}") from error
+        raise UserError(f"{path} cannot be loaded: {reason(error)}") from error
     _require_classifier(model, path)
     return KerasNet(record.get("settings", {}).get("model", model.name), model, record)
-
-
-def _reason(error):
-    """The sentence of Keras's pages that says it."""
-    text = " ".join(str(error).split())
-    unknown = re.search(r"Could not locate (class|function) '[^']*'", text)
-    if unknown:
-        return f"{unknown[0]}; only layers of Keras and of keras_preresnet can be used."
-    if "`Lambda` layer" in text:
-        return "it holds Python code, a Lambda layer, which is never run; build the net of layers that need none."
-    return f"{text.split('. ')[0][:200]} ({type(error).__name__})."
 
 
 def _require_classifier(model, path):

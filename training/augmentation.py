@@ -16,6 +16,11 @@ AREAS, SHAPES = slice(3, 13), slice(13, 23)
 COLOUR_ORDER, COLOUR_STRENGTHS, LIGHTING = 23, slice(24, 27), slice(27, 30)
 
 
+def without_draws(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns a batch of rows, for `Images.dataset`, of images that are not augmented."""
+    return index, tf.zeros([tf.size(index), DRAWS])
+
+
 def translate_and_flip(images: tf.Tensor, draws: tf.Tensor, padding: int, flip: bool) -> tf.Tensor:
     """Shifts each image by up to `padding` pixels either way, filling with zeros, and mirrors half of them.
 

@@ -6,7 +6,7 @@ Every replica reads its own rows of the same batch: how many replicas there are 
 import tensorflow as tf
 
 from keras_preresnet.preprocessing import Preprocessing
-from training.augmentation import DRAWS, translate_and_flip
+from training.augmentation import DRAWS, translate_and_flip, without_draws
 from training.data import ImageData, Images
 from training.recipes import Recipe
 
@@ -54,7 +54,7 @@ def evaluation_batches(
     def rows(turn):
         step, replica = turn // local, first + turn % local
         index = step * batch_size + replica * share + tf.range(share, dtype=tf.int64)
-        return tf.where(index < len(images), index, -1), tf.zeros([share, DRAWS])
+        return without_draws(tf.where(index < len(images), index, -1))
 
     turns = tf.data.Dataset.range(evaluation_steps(images, batch_size) * local).map(rows)
     batches = images.dataset(turns, training=False).map(_normalization(preprocessing), tf.data.AUTOTUNE)

@@ -1,7 +1,6 @@
 """Checkpoints of a run: two generations, each whole or not there, each with its checksums."""
 
 import hashlib
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from training.errors import UserError
+from training.files import to_disk
 
 CHECKSUMS = "SHA256SUMS"  # What `sha256sum --check` reads.
 GENERATIONS = 2
@@ -53,12 +53,12 @@ class Checkpoints:
         self._checkpoint.write(str(partial / "variables"))
         lines = [f"{_sha256(file)}  {file.name}" for file in sorted(partial.iterdir())]
         (partial / CHECKSUMS).write_text("\n".join(lines) + "\n")
-        for file in [*partial.iterdir(), partial]:
-            _to_disk(file)
+        for file in [*partial.iterdir(), partial]:  # So that the rename is not on the disk before what it names.
+            to_disk(file)
         target = self.folder / f"step_{step:08d}"
         shutil.rmtree(target, ignore_errors=True)  # There only if it was damaged.
         partial.rename(target)
-        _to_disk(self.folder)
+        to_disk(self.folder)
         self._remove_all_but(step)
 
     def _remove_all_but(self, step):
@@ -93,12 +93,3 @@ def _damage(path):
 def _sha256(file):
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _to_disk(path):
-    """So that a rename is not on the disk before what it names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

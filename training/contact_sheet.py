@@ -1,6 +1,5 @@
 """Many small images on one sheet, each with what was said of it."""
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ import matplotlib
 import tensorflow as tf
 
 from keras_preresnet.views import centre_view, rounded, show_view
+from training.files import written_at_once
 
 MOST = 100  # Images on a sheet.
 COLUMNS = 8
@@ -38,10 +38,9 @@ def draw_contact_sheet(predictions: Sequence, image_shape: tuple[int, int, int],
         _draw(place, prediction, image_shape, short_side)
     if len(predictions) > MOST:
         figure.suptitle(f"the first {MOST} of {len(predictions)} files")
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
+    with written_at_once(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
     plt.close(figure)
-    os.replace(partial, path)
 
 
 def _draw(place, prediction, image_shape, short_side):

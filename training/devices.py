@@ -120,30 +120,27 @@ def share_from_chief(strategy: tf.distribute.Strategy, variables: Iterable[tf.Va
 
 def all_agree(strategy: tf.distribute.Strategy, number: int) -> bool:
     """Whether every process has given the same number, of at most 48 bits."""
-    if workers(strategy) == 1:
-        return True
-
-    def sums():
-        context = tf.distribute.get_replica_context()
-        half = [tf.constant(part, tf.int64) for part in divmod(number, 2**24)]
-        squares = [part * part for part in half]  # Of equal numbers alone is n * sum of squares the squared sum.
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, [*half, *squares])
-
-    result = tf.function(lambda: strategy.run(sums), autograph=False)()
-    high, low, high_squared, low_squared = (int(strategy.experimental_local_results(part)[0]) for part in result)
-    count = strategy.num_replicas_in_sync
-    return count * high_squared == high**2 and count * low_squared == low**2
+    half = divmod(number, 2**24)
+    high, low, *squares = _sums(strategy, [*half, *(part * part for part in half)], chief_alone=False)
+    count = strategy.num_replicas_in_sync  # Of equal numbers alone is n times the sum of squares the squared sum.
+    return [count * square for square in squares] == [high**2, low**2]
 
 
 def agree_with_chief(strategy: tf.distribute.Strategy, number: int) -> int:
     """Returns the chief's number in every process."""
+    return _sums(strategy, [number], chief_alone=True)[0]
+
+
+def _sums(strategy, numbers, chief_alone):
+    """Of the numbers that the replicas of all processes give, or the chief's first replica alone."""
     if workers(strategy) == 1:
-        return number
+        return [number if chief_alone else number * strategy.num_replicas_in_sync for number in numbers]
 
-    def of_the_chief():
+    def reduced():
         context = tf.distribute.get_replica_context()
-        value = tf.where(context.replica_id_in_sync_group == 0, tf.constant(number, tf.int64), 0)
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+        counts = context.replica_id_in_sync_group == 0 if chief_alone else True
+        values = [tf.where(counts, tf.constant(number, tf.int64), 0) for number in numbers]
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
 
-    result = tf.function(lambda: strategy.run(of_the_chief), autograph=False)()
-    return int(strategy.experimental_local_results(result)[0])
+    results = tf.function(lambda: strategy.run(reduced), autograph=False)()
+    return [int(strategy.experimental_local_results(result)[0]) for result in results]

@@ -11,11 +11,11 @@ from keras_preresnet.views import centre_view, rounded, show_view
 from training.augmentation import (
     COLOUR_ORDER,
     COLOUR_STRENGTHS,
-    DRAWS,
     FLIP,
     LIGHTING,
     inception_view,
     scale_view,
+    without_draws,
 )
 from training.bad_images import BadImages
 from training.colour import colour_jitter, lighting
@@ -126,7 +126,7 @@ class EncodedImages:
 
 def every_row(count: int) -> tf.data.Dataset:
     """Returns the rows of all images in order, without draws that mean anything; the last batch may be smaller."""
-    return tf.data.Dataset.range(count).batch(PART).map(lambda index: (index, tf.zeros([tf.size(index), DRAWS])))
+    return tf.data.Dataset.range(count).batch(PART).map(without_draws)
 
 
 def decoded(

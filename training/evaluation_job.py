@@ -10,14 +10,17 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import track
 
-from training.answering import Answer, KerasNet, SavedModelNet, describe, load_net
-from training.augmentation import DRAWS
-from training.data import ImageData, load_data
+from training.answering import Answer, KerasNet, SavedModelNet, load_net
+from training.augmentation import without_draws
+from training.data import ImageData, is_folder, load_data
+from training.data_flags import NetJob
 from training.errors import UserError
 from training.evaluation_report import EvaluationReport
 from training.file_net import FileNet
 from training.files import require_writable
+from training.folders import folder_title
 from training.measures import measure_answers
+from training.shapes import describe
 
 # What decides which images are tested on, and how they are read. By default all is as in the net's run: other settings
 # could hold out images that it was trained on.
@@ -28,20 +31,10 @@ LOADED_FROM = {KerasNet: "keras", SavedModelNet: "SavedModel", FileNet: "file"}
 
 
 @dataclass(frozen=True)
-class EvaluationJob:
-    """The flags of `training.evaluate`, as plain values; None stands for what the net's run had."""
+class EvaluationJob(NetJob):
+    """The flags of `training.evaluate`, as plain values."""
 
-    net: str
-    data: str | None = None
-    data_dir: str | None = None
-    train_split: str | None = None
-    test_split: str | None = None
-    image_size: int | None = None
-    augmentation: str | None = None
-    test_fraction: float | None = None
-    seed: int | None = None
     crop: int | None = None
-    max_bad_images: int | None = None
     batch_size: int = 100
     output_dir: str | None = None
     predictions: bool = False
@@ -58,7 +51,7 @@ def run(job: EvaluationJob) -> None:
     net = load_net(job.net)
     if job.crop is not None:
         net = net.for_side(job.crop)
-    data, settings = load_test_data(job, net)
+    data, settings = load_test_data(job, net, job.crop)
     split = data.test if job.crop is None else _cropped(data, job.crop)
     batches = test_batches(split, job.batch_size)
     image_shape = tuple(batches.element_spec[0].shape[1:])
@@ -82,18 +75,20 @@ def run(job: EvaluationJob) -> None:
     print(f"written to {folder}")
 
 
-def load_test_data(job: EvaluationJob, net: KerasNet | SavedModelNet | FileNet) -> tuple[ImageData, dict]:
+def load_test_data(
+    job: NetJob, net: KerasNet | SavedModelNet | FileNet, crop: int | None = None
+) -> tuple[ImageData, dict]:
     """Returns the data of the net's run unless the job says otherwise, and the settings it was loaded with."""
     known = net.record.get("settings", {})
     name = job.data or known.get("data")
     if name is None:
         raise UserError(f"--data is needed: {job.net} does not say what it was trained on.")
-    if job.data is None and net.record.get("data", {}).get("version") in ("folder", "npz"):  # A record names no place.
-        raise UserError(f"--data is needed: {job.net} was trained on {name}; give its path.")
+    if job.data is None and net.record.get("data", {}).get("version") in ("folder", "npz"):
+        raise UserError(f"--data is needed: {job.net} was trained on {name}; give its path.")  # Which no record holds.
     settings = {key: known.get(key) for key in (*OF_ANY_SET, *OF_ONE_SET)}
     if title(name) != known.get("data"):
-        settings.update({"train_split": None, "test_split": None, "image_size": job.crop or _side(net, name)})
-    if job.crop is not None and not known:
+        settings.update({"train_split": None, "test_split": None, "image_size": crop or _side(net, name)})
+    if crop is not None and not known:
         settings["augmentation"] = "scale"  # Encoded, so that they can be cropped.
     given = {key: value for key in settings if (value := getattr(job, key)) is not None}
     settings = {key: value for key, value in {**settings, **given}.items() if value is not None}
@@ -102,9 +97,9 @@ def load_test_data(job: EvaluationJob, net: KerasNet | SavedModelNet | FileNet) 
 
 def title(name: str) -> str:
     """Returns what a run calls its data: of a folder or a file the name alone, of a TFDS set no version."""
-    if ("/" in name and Path(name).expanduser().exists()) or name.startswith((".", "~")) or name.endswith(".npz"):
-        return Path(name).expanduser().resolve().name
-    return name.split(":")[0]
+    if name.endswith(".npz"):
+        return Path(name).name
+    return folder_title(name) if is_folder(name) else name.split(":")[0]
 
 
 def _side(net, name):
@@ -149,8 +144,7 @@ def test_batches(split, batch_size: int) -> tf.data.Dataset:
 
     The only place where images are read. The last batch may be smaller. Evaluation draws nothing at random.
     """
-    index = tf.data.Dataset.range(len(split)).batch(batch_size)
-    rows = index.map(lambda index: (index, tf.zeros([tf.size(index), DRAWS])))
+    rows = tf.data.Dataset.range(len(split)).batch(batch_size).map(without_draws)
     return split.dataset(rows, training=False)
 
 

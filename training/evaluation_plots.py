@@ -1,6 +1,5 @@
 """Figures of an evaluation: confusion matrix and reliability diagram; readable in grey."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 
+from training.files import written_at_once
 from training.measures import expected_calibration_error
 
 CLASSES_WITH_NUMBERS = 25  # Of more classes the cells are too small for a number, and the worst pairs are listed.
@@ -101,6 +101,5 @@ def draw_reliability_diagram(bins: pd.DataFrame, path: Path, title: str) -> None
 
 
 def _save(figure, path):
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
-    os.replace(partial, path)
+    with written_at_once(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)

@@ -17,6 +17,7 @@ import dataclasses
 
 from absl import flags
 
+from training.data_flags import define_data_flags
 from training.errors import run_program
 from training.export_job import ALL_FORMATS, ExportJob, run
 
@@ -28,15 +29,7 @@ flags.DEFINE_string("output_dir", None, "folder of the artifacts; none that is t
 flags.DEFINE_integer("test_images", 1000, "test images on which answers are compared", lower_bound=1)
 flags.DEFINE_integer("calibration_images", 500, "training images of which int8 takes its ranges", lower_bound=1)
 flags.DEFINE_bool("warmup", True, "write warm-up requests for TensorFlow Serving into the SavedModel")
-flags.DEFINE_string("data", None, "data set of these images; default: that of the run")
-flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
-flags.DEFINE_string("train_split", None, "TFDS split that the net was trained on; default: that of the run")
-flags.DEFINE_string("test_split", None, "TFDS split to test on; default: that of the run, else test, or validation")
-flags.DEFINE_integer("image_size", None, "side to which images are resized; default: that of the net", lower_bound=1)
-flags.DEFINE_string("augmentation", None, "of the run, which decides how images are read; default: that of the run")
-flags.DEFINE_float("test_fraction", None, "share held out where there is no test set; default: that of the run", 0, 1)
-flags.DEFINE_integer("seed", None, "of the run, which decides what is held out; default: that of the run", 0, 2**32 - 1)
-flags.DEFINE_integer("max_bad_images", None, "images that may be undecodable; default: that of the run", 0)
+define_data_flags()
 
 
 def main() -> None:

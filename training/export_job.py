@@ -1,6 +1,6 @@
 """The export of a trained net: each artifact compared with the net on real images before it gets its name."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ from keras_preresnet.export_formats import FORMATS, export_file
 from keras_preresnet.runtimes import require_package
 from keras_preresnet.warmup import WARMUP_PACKAGE
 from training.answering import KerasNet, load_net
-from training.augmentation import DRAWS
+from training.augmentation import without_draws
 from training.data import Images
+from training.data_flags import NetJob
 from training.encoded import EncodedImages
 from training.errors import UserError, user_errors
-from training.evaluation_job import EvaluationJob, load_test_data, require_fit
+from training.evaluation_job import load_test_data, require_fit
 from training.files import require_writable
 
 SAVED_MODEL = "saved_model"
@@ -25,24 +26,14 @@ BATCH = 100  # Images at a time.
 
 
 @dataclass(frozen=True)
-class ExportJob:
-    """The flags of `training.export`, as plain values; of `data` and what follows, None is what the net's run had."""
+class ExportJob(NetJob):
+    """The flags of `training.export`, as plain values."""
 
-    net: str
     output_dir: str
     formats: tuple[str, ...] = (SAVED_MODEL,)
     test_images: int = 1000
     calibration_images: int = 500
     warmup: bool = True
-    data: str | None = None
-    data_dir: str | None = None
-    train_split: str | None = None
-    test_split: str | None = None
-    image_size: int | None = None
-    augmentation: str | None = None
-    test_fraction: float | None = None
-    seed: int | None = None
-    max_bad_images: int | None = None
 
 
 def run(job: ExportJob) -> None:
@@ -94,9 +85,7 @@ def _require_possible(job, folder):
 
 def _fitting_data(job, net):
     """The data, and to which short side its test images are resized if they are cropped from files."""
-    shared = {setting.name for setting in fields(EvaluationJob)} & {setting.name for setting in fields(ExportJob)}
-    settings = {name: getattr(job, name) for name in shared}
-    data, _ = load_test_data(EvaluationJob(**settings), net)
+    data, _ = load_test_data(job, net)
     shape, short_side = data.test.image_shape, None
     if isinstance(data.test, EncodedImages):
         side, short_side = data.test.evaluation_size, data.test.evaluation_short_side
@@ -108,7 +97,6 @@ def _fitting_data(job, net):
 def sample(images: Images, count: int) -> np.ndarray:
     """Returns uint8 images as they are evaluated, spread evenly over all: those of a folder lie class by class."""
     index = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(np.int64)
-    rows = tf.data.Dataset.from_tensor_slices(index).batch(BATCH)
-    rows = rows.map(lambda index: (index, tf.zeros([tf.size(index), DRAWS])))
+    rows = tf.data.Dataset.from_tensor_slices(index).batch(BATCH).map(without_draws)
     batches = images.dataset(rows, training=False).as_numpy_iterator()
     return np.concatenate([images[weights > 0] for images, _, weights in batches])

@@ -11,6 +11,7 @@ from keras_preresnet.preprocessing import Preprocessing
 from keras_preresnet.runtimes import LiteRT, OnnxRuntime
 from training.errors import UserError
 from training.files import read_json
+from training.shapes import Shape, require_side
 
 RUNTIMES = {".onnx": OnnxRuntime, ".tflite": LiteRT}  # By what its name ends in.
 
@@ -32,7 +33,7 @@ class FileNet:
     record: dict = field(default_factory=dict)
 
     @property
-    def image_shape(self) -> tuple[int | None, int | None, int]:
+    def image_shape(self) -> Shape:
         """Of the images that it takes."""
         return self.runtime.image_shape
 
@@ -43,11 +44,7 @@ class FileNet:
 
     def for_side(self, side: int) -> "FileNet":
         """Returns the net itself if it takes images of this height and width; raises UserError if it does not."""
-        if any(known not in (None, side) for known in self.image_shape[:2]):
-            raise UserError(
-                f"--crop={side} is refused: {self.name} takes images of {self.image_shape} only; give the run folder "
-                "or the .keras file, which can be built for another size."
-            )
+        require_side(self.name, self.image_shape, side)
         return self
 
     def answering(self, default: Callable[[], Preprocessing]) -> Callable[[tf.Tensor], np.ndarray]:

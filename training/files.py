@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,27 +12,41 @@ import tensorflow as tf
 from training.errors import UserError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file at once: whoever reads it finds the old text or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())  # So that the rename is not on the disk before the text.
+@contextmanager
+def written_at_once(path: Path) -> Iterator[Path]:
+    """A context to write a file in by another name; whoever reads `path` finds the old file or the new one."""
+    partial = path.with_name(f".partial.{path.name}")  # With its ending, by which some libraries choose the format.
+    yield partial
+    to_disk(partial)  # Else the rename could be on the disk before what it names.
     os.replace(partial, path)
 
 
-def read_json(path: Path) -> dict:
-    """Returns the object in a file, {} if there is no file; raises UserError if it is damaged."""
+def to_disk(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file at once."""
+    with written_at_once(path) as partial:
+        partial.write_text(text)
+
+
+def read_json(path: Path, remedy: str = "take it away", keys: Iterable[str] = ()) -> dict:
+    """Returns the object in a file, {} if there is no file; raises UserError if it is damaged or lacks a key."""
     if not path.exists():
         return {}
     try:
         facts = json.loads(path.read_text())
-        if not isinstance(facts, dict):
-            raise ValueError("no JSON object")
+        if not isinstance(facts, dict) or not set(keys) <= facts.keys():
+            raise ValueError("not the object that it should be")
         return facts
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged; mend it, or take it away.") from error
+        raise UserError(f"{path} is damaged; mend it, or {remedy}.") from error
 
 
 def require_writable(folder: Path, flag: str) -> None:

@@ -30,7 +30,7 @@ def find_folder(
             there, or a folder cannot be read.
     """
     root = Path(name).expanduser()
-    title = os.path.basename(os.path.abspath(root))
+    title = folder_title(name)
     with user_errors(OSError):
         wanted = train_split or "train"
         if train_split or test_split or ((root / wanted).is_dir() and _folders(root / wanted)):
@@ -38,6 +38,11 @@ def find_folder(
         else:
             train, test, classes = _held_out(root, title, test_fraction, seed)
         return FoundImages(title, "folder", FileSource(root, *train), FileSource(root, *test), classes)
+
+
+def folder_title(name: str) -> str:
+    """Returns what a folder is called in records and messages: no path."""
+    return os.path.basename(os.path.abspath(Path(name).expanduser()))
 
 
 def _folders(folder):

@@ -1,6 +1,5 @@
 """The loop: steps, logs, evaluations, checkpoints."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from training.data import ImageData
 from training.devices import share_from_chief
 from training.errors import UserError
 from training.evaluation import Evaluator, Score
-from training.files import disk_errors
+from training.files import disk_errors, written_at_once
 from training.interruption import Stopped, StopSignal
 from training.logs import RunLog
 from training.meter import Meter
@@ -94,7 +93,7 @@ class Training:
                 results = self.step(batches, tf.constant(count), stopping, done < self.recipe.head_steps)
                 done += count
                 loss, waited, stops = (float(result) for result in results)
-                self.meter.add(count, waited, first=self.meter.calls == 0)
+                self.meter.add(count, waited)
                 self._require_good(loss, done)
                 score = self._after(done, bool(stops)) or score
         self._close()
@@ -205,9 +204,8 @@ class Training:
 
 def save_keras(model: keras.Model, path: Path) -> None:
     """Writes a `.keras` file at once."""
-    partial = path.with_name(f".partial.{path.name}")
-    model.save(partial)
-    os.replace(partial, path)
+    with written_at_once(path) as partial:
+        model.save(partial)
 
 
 def _remedy(what, step):

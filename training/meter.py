@@ -19,10 +19,10 @@ class Meter:
         self.calls = 0
         self._restart()
 
-    def add(self, steps: int, waited: float, first: bool) -> None:
+    def add(self, steps: int, waited: float) -> None:
         """Counts a call. The first one was spent on building the graph."""
         self.calls += 1
-        if first:
+        if self.calls == 1:
             self._restart()
             return
         self.steps += steps

@@ -1,9 +1,10 @@
 """Figures of a run."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
+
+from training.files import written_at_once
 
 
 def draw_learning_curve(rows: pd.DataFrame, path: Path, title: str) -> None:
@@ -26,7 +27,6 @@ def draw_learning_curve(rows: pd.DataFrame, path: Path, title: str) -> None:
         axes.legend()
     right.set_ylim(bottom=0)
     figure.suptitle(f"{title}: test error {rows['test_error'].iloc[-1]:.2f} % after {rows['step'].iloc[-1]} steps")
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
+    with written_at_once(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
     plt.close(figure)
-    os.replace(partial, path)

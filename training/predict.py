@@ -15,7 +15,7 @@ from absl import flags
 
 from training import prediction_job
 from training.answering import newest_version
-from training.augmentation import DRAWS
+from training.augmentation import without_draws
 from training.data import ImageData, is_folder, load_data
 from training.errors import UserError, run_program, user_errors
 
@@ -44,7 +44,7 @@ def draw(image: np.ndarray) -> str:
 
 def answer(model: tf.Module, data: ImageData, index: int) -> str:
     """Returns what the exported net says of test image `index`, the likeliest classes first, and the truth."""
-    rows = tf.data.Dataset.from_tensors((tf.constant([index], tf.int64), tf.zeros([1, DRAWS])))
+    rows = tf.data.Dataset.from_tensors(without_draws(tf.constant([index], tf.int64)))
     images, labels, _ = next(iter(data.test.dataset(rows, training=False)))
     image, truth = images[0].numpy(), data.class_names[int(labels[0])]
     answers = model.signatures["serving_default"](images=images)

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from training.errors import UserError, user_errors
-from training.files import write_text
+from training.files import read_json, write_text
 
 NOT_COMPARED = {"max_bad_images"}  # A run that has met a bad image may go on with a higher limit.
 
@@ -47,8 +47,8 @@ class RunFolder:
                 f"{self.path} is in use by another process; wait for it, or give another --run_dir."
             ) from error
         record = json.loads(json.dumps(record))  # As it will be read: lists for tuples.
-        known = self._known()
-        if known is None:
+        known = read_json(self.path / "run.json", "give another --run_dir", ("status", "settings", "data"))
+        if not known:
             self._require_empty()
         self.record = known or record
         self._require_equal(record)
@@ -61,21 +61,9 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
 
-    def _known(self):
-        file = self.path / "run.json"
-        if not file.exists():
-            return None
-        try:
-            known = json.loads(file.read_text())
-            if not {"status", "settings", "data"} <= known.keys():
-                raise ValueError("no record of a run")
-            return known
-        except (OSError, ValueError, AttributeError) as error:
-            raise UserError(f"{file} is damaged; mend it, or give another --run_dir.") from error
-
     def _require_empty(self):
         """What is no run might be somebody's work; and a run without its record might be any."""
-        names = sorted(path.name for path in self.path.iterdir() if path.name not in (".lock", ".run.json.partial"))
+        names = sorted(path.name for path in self.path.iterdir() if path.name not in (".lock", ".partial.run.json"))
         if names:
             raise UserError(f"{self.path} holds no run.json but {', '.join(names[:3])}; give another --run_dir.")
 

@@ -133,8 +133,12 @@ def _source(builder, split, keys):
             f"{builder.name} has no split {split!r}; it has {known}. Parts of one are splits too: "
             "--train_split='train[:90%]' --test_split='train[90%:]'."
         ) from error
-    taken = [(part.filename, part.skip, part.examples_in_shard - part.skip if part.take == -1 else max(part.take, 0))
-             for part in instructions]  # fmt: skip
+    taken = [(part.filename, part.skip, _count(part)) for part in instructions]
     if not any(take for _, _, take in taken):
         raise UserError(f"{split!r} of {builder.name} holds no image.")
     return RecordSource(split, taken, *keys, _feature(builder, keys[0]).shape)
+
+
+def _count(part):
+    """Of the records that are taken from a file; -1 stands for all that follow, and a reversed slice is empty."""
+    return part.examples_in_shard - part.skip if part.take == -1 else max(part.take, 0)

@@ -165,8 +165,11 @@ def test_replicas_draw_numbers_of_their_own_and_go_on_from_the_same_state(here):
     mirrored, in_parts = here["dropout mirrored"], here["dropout in parts"]
     assert np.isfinite(mirrored["losses"]).all()
     assert len(set(mirrored["offsets"].tolist())) == 2
-    seeds = [[found[key] for key in found if "seed_generator_state" in key and "first/" not in key] for found in
-             (mirrored, in_parts)]  # fmt: skip
+    states = ("statistic/", "seed_generator_state")
+    seeds = [
+        [value for key, value in found.items() if key.startswith(states[0]) and key.endswith(states[1])]
+        for found in (mirrored, in_parts)
+    ]
     assert len(seeds[0]) == len(seeds[1]) == 2
     for ours, theirs in zip(*seeds, strict=True):  # After ten draws and after twenty, and from no shifted state.
         assert ours[0] == theirs[0]

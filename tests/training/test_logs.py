@@ -90,13 +90,13 @@ def test_a_meter_tells_the_rate_and_what_was_spent_waiting(monkeypatch):
     monkeypatch.setattr("training.meter.time.monotonic", lambda: now[0])
     meter = Meter(batch_size=10, seconds_before=7.0)
     now[0] = 150.0
-    meter.add(1, waited=40.0, first=True)  # The graph was built.
+    meter.add(1, waited=40.0)  # The graph was built.
     now[0] = 154.0
-    meter.add(8, waited=1.0, first=False)
+    meter.add(8, waited=1.0)
     assert meter.columns() == {"images_per_second": 20.0, "waiting_share": 0.25}
     assert meter.seconds == 61.0
     with meter.paused():
         now[0] = 254.0
     now[0] = 255.0
-    meter.add(3, waited=0.5, first=False)
+    meter.add(3, waited=0.5)
     assert meter.columns() == {"images_per_second": 30.0, "waiting_share": 0.5}
