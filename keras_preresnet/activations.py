@@ -104,6 +104,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         self.moving_variance = weight("moving_variance", "ones", False)
 
     def call(self, inputs, training=None):
+        """Normalizes by the batch in training, unless the layer is frozen, and else by the moving statistics."""
         uses_batch = bool(training) and self.trainable
         normalize = _plain_batch_norm if inputs.dtype == tf.float64 else _fused_batch_norm
         if uses_batch and self.synchronized and tf.distribute.get_strategy().num_replicas_in_sync > 1:

@@ -23,6 +23,7 @@ class _Template:
         self.unit = ResidualUnit.from_config({**unit.get_config(), "trainable": True})
 
     def build(self, input_shape):
+        """Builds the unit, and notes its weights by name, its statistics, and its random states."""
         self.unit.build(input_shape)
         self.weights = {v.path.removeprefix(f"{self.unit.path}/").replace("/", "_"): v for v in self.unit.weights}
         self.statistics = [name for name, v in self.weights.items() if not v.trainable]
@@ -88,6 +89,7 @@ class UnitStack(keras.layers.Layer):
         return self._template.unit
 
     def build(self, input_shape):
+        """Adds for each weight of the template one of `count` rows."""
         require_images(self.name, input_shape)
         unit = self.template
         if unit.strides != 1 or input_shape[-1] != unit.filters:
@@ -118,6 +120,7 @@ class UnitStack(keras.layers.Layer):
         return draw
 
     def call(self, inputs, training=None):
+        """Returns what the last unit gives; in training the statistics of all units move."""
         self.template.trainable = self.trainable  # Keras does not see the template, so it hands nothing on.
         weights = [tf.convert_to_tensor(getattr(self, name)) for name in self._template.weights]
         unrolled = self.count <= FEW_UNITS if self.unroll is None else self.unroll

@@ -88,6 +88,7 @@ class ResidualUnit(keras.layers.Layer):
         self.stride_place = stride_place
 
     def build(self, input_shape):
+        """Builds the parts in the order of Fig. 4: pre-activation, shortcut, branch, what follows the addition."""
         require_images(self.name, input_shape)
         row = DESIGNS[self.design]
         self.widens = self.strides != 1 or input_shape[-1] != self.filters
