@@ -43,9 +43,9 @@ _DOCSTRING = """{name}: {depth} layers of {branch} units, {design} design, for {
         pooling: For `include_top=False`: None, "avg" or "max".
         classes: Number of classes, default {classes}.
         classifier_activation: None for logits, or for example "softmax".
-        name: Name of the model, default "{lower}".
-        **options: Anything else that `ResidualNetwork` takes: `design`, `shortcut`, `shortcut_options`, `widening`,
-            `widths`, `stride_place`, `unroll`, `remat`, `dtype`, ...
+        name: Name of the model; default "{lower}", or of the depth that is given.
+        **options: Anything else that `ResidualNetwork` takes: `depth`, `design`, `shortcut`, `shortcut_options`,
+            `widening`, `widths`, `stride_place`, `unroll`, `remat`, `dtype`, ...
     """
 
 
@@ -61,7 +61,7 @@ def _factory(prefix: str, depth: int) -> Callable[..., keras.Model]:
         pooling: str | None = None,
         classes: int | None = None,
         classifier_activation: str | None = None,
-        name: str = default_name.lower(),
+        name: str | None = None,
         **options,
     ) -> keras.Model:
         return ResidualNetwork(
@@ -72,7 +72,7 @@ def _factory(prefix: str, depth: int) -> Callable[..., keras.Model]:
             pooling=pooling,
             classes=classes,
             classifier_activation=classifier_activation,
-            name=name,
+            name=name or f"{prefix}{options.get('depth') or depth}".lower(),
         )
 
     build.__name__ = build.__qualname__ = default_name

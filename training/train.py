@@ -25,6 +25,8 @@ flags.DEFINE_integer("image_size", None, "side to which images are resized, in p
 flags.DEFINE_integer("max_bad_images", 0, "how many images that cannot be decoded are left out", lower_bound=0)
 flags.DEFINE_integer("classes", None, "number of classes; must be that of the data, which is the default")
 flags.DEFINE_string("model", "PreResNet20", "name of a net, see keras_preresnet.list_models()")
+flags.DEFINE_integer("depth", None, "layers, instead of those of the model: any depth of its family", lower_bound=1)
+flags.DEFINE_string("branch", None, "one_layer, basic or bottleneck; default: the net's own")
 flags.DEFINE_string("design", None, "activation design of its units; default: the net's own")
 flags.DEFINE_string("shortcut", None, "shortcut of its units; default: identity")
 flags.DEFINE_list("shortcut_options", [], "what the shortcut takes, like gate_bias=-6 or scale=0.5,residual_scale=0.5")
@@ -92,7 +94,7 @@ def _recipe_overrides() -> dict:
 
 
 def _model_options() -> dict:
-    named = {name: FLAGS[name].value for name in ("design", "shortcut", "widening")}
+    named = {name: FLAGS[name].value for name in ("depth", "branch", "design", "shortcut", "widening")}
     named["remat"] = FLAGS.remat == "unit"
     pairs = [pair.partition("=") for pair in FLAGS.shortcut_options]
     try:
