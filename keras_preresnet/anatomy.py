@@ -30,7 +30,7 @@ def stages(model: keras.Model) -> list[str]:
 
 def stage_output(model: keras.Model, stage: str) -> keras.KerasTensor:
     """Returns x_L, what the last unit of the stage gives: `(batch, height, width, width of the stage)`."""
-    return _stage_layers(model, stage)[-1].output
+    return stage_layers(model, stage)[-1].output
 
 
 def has_layer(model: keras.Model, name: str) -> bool:
@@ -47,7 +47,7 @@ def describe_net(model: keras.Model) -> dict:
     Raises:
         ValueError: if the model is no net of this package.
     """
-    parts = [_stage_layers(model, stage) for stage in stages(model)]
+    parts = [stage_layers(model, stage) for stage in stages(model)]
     unit = parts[0][0]
     options = [name for name in SHORTCUTS[unit.shortcut].options if name in UNLIKE_FUNCTIONS]
     return {
@@ -69,7 +69,7 @@ def differences(here: dict, there: dict) -> list[str]:
     return [f"{key}={here[key]!r} here, {there[key]!r} there" for key in here if here[key] != there[key]]
 
 
-def _stage_layers(model, stage):
-    """The first unit, and the stack of all further ones where there are any."""
+def stage_layers(model: keras.Model, stage: str) -> list[keras.layers.Layer]:
+    """Returns the first unit of a stage, and the stack of all further ones where there are any."""
     names = [name for name in (f"{stage}_unit1", f"{stage}_units") if has_layer(model, name)]
     return [model.get_layer(name) for name in names]

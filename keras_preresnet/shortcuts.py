@@ -1,8 +1,9 @@
 """The six shortcuts (Fig. 2, Table 1) and the two widenings.
 
-A widening brings x to the width and size of the unit's output. A shortcut is a row of Table 1: it returns h(x) and the
-multiplier of the residual function F (None for 1). Both read x itself where the unit keeps its width, and the
-activated input where a pre-activation unit widens.
+A widening brings x to the width and size of the unit's output. A shortcut is a row of Table 1: it returns h(x), the
+multiplier of the residual function F (None for 1), and the λ of equation (7), for which h(x) is λ times the widened x:
+one number, or one for each channel and position; None where h is no multiple. All read x itself where the unit keeps
+its width, and the activated input where a pre-activation unit widens.
 
 How gates and scaling meet a widening unit is in neither text nor code of the authors. This project's choice: x is
 widened first, and the gate has the width and stride of the output.
@@ -84,7 +85,7 @@ class IdentityShortcut(_ShortcutPart):
     """h(x) = x, F times 1."""
 
     def call(self, x, widened):
-        return widened, None
+        return widened, None, 1.0
 
 
 class ConstantScaling(_ShortcutPart):
@@ -103,7 +104,7 @@ class ConstantScaling(_ShortcutPart):
         self.residual_scale = float(residual_scale)
 
     def call(self, x, widened):
-        return widened * self.scale, self.residual_scale
+        return widened * self.scale, self.residual_scale, self.scale
 
 
 class _Gating(_ShortcutPart):
@@ -138,14 +139,15 @@ class ExclusiveGating(_Gating):
 
     def call(self, x, widened):
         gate = self.gate(x)
-        return (1 - gate) * widened, gate
+        return (1 - gate) * widened, gate, 1 - gate
 
 
 class ShortcutOnlyGating(_Gating):
     """h(x) = (1 - g(x)) * x, F times 1."""
 
     def call(self, x, widened):
-        return (1 - self.gate(x)) * widened, None
+        factor = 1 - self.gate(x)
+        return factor * widened, None, factor
 
 
 class ConvolutionShortcut(Projection):
@@ -154,7 +156,7 @@ class ConvolutionShortcut(Projection):
     replaces_widening = True
 
     def call(self, x, widened):
-        return super().call(x), None
+        return super().call(x), None, None
 
 
 class DropoutShortcut(_ShortcutPart):
@@ -176,9 +178,10 @@ class DropoutShortcut(_ShortcutPart):
 
     def call(self, x, widened, training=None):
         if not training:
-            return widened * (1.0 - self.rate), None
+            return widened * (1.0 - self.rate), None, 1.0 - self.rate
         draws = keras.random.uniform(tf.shape(widened), dtype="float32", seed=self.seed_generator)
-        return tf.where(draws >= self.rate, widened, tf.zeros_like(widened)), None
+        kept = draws >= self.rate
+        return tf.where(kept, widened, tf.zeros_like(widened)), None, kept
 
 
 WIDENINGS = {"zero_padding": ZeroPadding, "projection": Projection}

@@ -4,13 +4,13 @@ import keras
 import tensorflow as tf
 
 from keras_preresnet.initializers import kernel_initializer
-from keras_preresnet.units import ResidualUnit
+from keras_preresnet.units import ResidualUnit, UnitParts
 from keras_preresnet.validation import require_images, require_positive_integer
 
 FEW_UNITS = 4  # A loop of so few units costs about 5 % of a training step and saves no time in building its graph.
 
 
-class _Template:
+class UnitTemplate:
     """One residual unit as a function of its weights.
 
     Being no Keras object, it hides the unit from the stack that holds it: Keras would otherwise count, save and train
@@ -21,8 +21,9 @@ class _Template:
         # A copy, so that one unit may serve several stacks. Whether the weights are trained is the stack's to say: a
         # frozen template would call its kernels statistics.
         self.unit = ResidualUnit.from_config({**unit.get_config(), "trainable": True})
+        self._taken_apart = _TakenApart(self.unit)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Builds the unit, and notes its weights by name, its statistics, and its random states."""
         self.unit.build(input_shape)
         self.weights = {v.path.removeprefix(f"{self.unit.path}/").replace("/", "_"): v for v in self.unit.weights}
@@ -30,13 +31,33 @@ class _Template:
         known = {id(v) for v in self.unit.weights}
         self.seeds = [v for v in self.unit.variables if id(v) not in known]
 
-    def __call__(self, x, weights: list, seed, training: bool):
+    def __call__(self, x: tf.Tensor, weights: list, seed: tf.Tensor | None, training: bool) -> tuple[tf.Tensor, list]:
         """Returns the unit's output for these weights, and its new batch-norm statistics."""
-        seeds = [] if seed is None else [(state, seed) for state in self.seeds]
-        values = [*zip(self.weights.values(), weights, strict=True), *seeds]
-        with keras.StatelessScope(values) as scope:
+        with self._holding(weights, seed) as scope:
             y = self.unit(x, training=training)
         return y, [scope.get_current_value(self.weights[name]) for name in self.statistics]
+
+    def parts(self, x: tf.Tensor, weights: list, seed: tf.Tensor | None, training: bool) -> UnitParts:
+        """Returns the two sides of the unit's addition, and what comes of them, for these weights."""
+        with self._holding(weights, seed):
+            return UnitParts(*self._taken_apart(x, training=training))
+
+    def _holding(self, weights, seed):
+        """A scope in which the unit has these weights, and draws from this seed; whatever it assigns is forgotten."""
+        seeds = [] if seed is None else [(state, seed) for state in self.seeds]
+        return keras.StatelessScope([*zip(self.weights.values(), weights, strict=True), *seeds])
+
+
+class _TakenApart(keras.layers.Layer):
+    """A unit that gives its parts. It is a layer, so that those of the unit are told whether they train."""
+
+    def __init__(self, unit):
+        super().__init__(dtype=unit.dtype_policy)
+        self.unit = unit
+        self.built = True  # The unit's owner builds it.
+
+    def call(self, x, training=None):
+        return tuple(self.unit.parts(x))
 
 
 @keras.saving.register_keras_serializable(package="keras_preresnet")
@@ -74,7 +95,7 @@ class UnitStack(keras.layers.Layer):
                 f"dtype={policy.name!r} is refused: a stack has that of its unit, {unit.dtype_policy.name}."
             )
         super().__init__(**{"trainable": unit.trainable, **kwargs, "dtype": policy})
-        self._template = _Template(unit)
+        self._template = UnitTemplate(unit)
         self.count = int(count)
         self.unroll = unroll
         self.remat = bool(remat)

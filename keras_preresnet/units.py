@@ -3,6 +3,8 @@
 y_l = h(x_l) + F(x_l, W_l)    (1)        x_{l+1} = f(y_l)    (2)
 """
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
@@ -18,6 +20,16 @@ BRANCHES = {
     "bottleneck": ((4, 1), (4, 3), (1, 1)),
 }
 STRIDE_PLACES = ("first", "3x3")
+
+
+class UnitParts(NamedTuple):
+    """What a unit adds, and what it makes of it."""
+
+    h: tf.Tensor  # h(x_l)
+    residual: tf.Tensor  # F(x_l, W_l), times its multiplier
+    factor: tf.Tensor | float | None  # The λ of equation (7), see `keras_preresnet.shortcuts`.
+    output: tf.Tensor  # x_{l+1}
+    activated: list[tf.Tensor]  # What each ReLU of the unit gives.
 
 
 @keras.saving.register_keras_serializable(package="keras_preresnet")
@@ -145,18 +157,24 @@ class ResidualUnit(keras.layers.Layer):
                 yield activation_layer(kind, f"norm{k}", self.dtype_policy)
 
     def call(self, x, training=None):
-        h, residual = self.shortcut_and_residual(x)
-        return self.postactivation(h + residual)
+        return self.parts(x).output
 
-    def shortcut_and_residual(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns h(x) and F(x), the latter times its multiplier: the two sides of the addition in equation (1)."""
+    def parts(self, x: tf.Tensor) -> UnitParts:
+        """Returns the parts of equations (1) and (2). To be called from within the call of a layer.
+
+        Whether batch norm takes its statistics from the batch is what the calling layer was told.
+        """
         activated = self.preactivation(x)
         source = activated if self.widens else x
-        h, multiplier = self.shortcut_layer(source, self.widening_layer(source))
+        h, multiplier, factor = self.shortcut_layer(source, self.widening_layer(source))
+        outputs = {"preactivation": activated}
         residual = activated
         for name in self._branch_names:
-            residual = getattr(self, name)(residual)
-        return h, residual if multiplier is None else residual * multiplier
+            residual = outputs[name] = getattr(self, name)(residual)
+        residual = residual if multiplier is None else residual * multiplier
+        outputs["postactivation"] = output = self.postactivation(h + residual)
+        rectified = [value for name, value in outputs.items() if _rectifies(getattr(self, name))]
+        return UnitParts(h, residual, factor, output, rectified)
 
     def compute_output_shape(self, input_shape):
         batch, *size, _ = input_shape
@@ -176,3 +194,7 @@ class ResidualUnit(keras.layers.Layer):
             "preactivate": self.preactivate,
             "stride_place": self.stride_place,
         }
+
+
+def _rectifies(layer):
+    return isinstance(layer, keras.layers.ReLU) or getattr(layer, "relu", False)

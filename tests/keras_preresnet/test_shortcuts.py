@@ -37,8 +37,8 @@ def unit_of_two(shortcut, options=None, design="full_preactivation", **arguments
 
 def hand_values(shortcut, options=None, design="full_preactivation"):
     """h(PIXEL), and what F is multiplied with: F of the unit over F of the identity unit."""
-    h, residual = unit_of_two(shortcut, options, design).shortcut_and_residual(PIXEL)
-    _, plain = unit_of_two("identity", None, design).shortcut_and_residual(PIXEL)
+    h, residual = unit_of_two(shortcut, options, design).parts(PIXEL)[:2]
+    _, plain = unit_of_two("identity", None, design).parts(PIXEL)[:2]
     assert np.abs(numpy(plain)).min() > 1e-3
     return numpy(h).ravel(), numpy(residual).ravel() / numpy(plain).ravel()
 
@@ -113,9 +113,9 @@ def test_convolution(design):
     if design in ("original", "bn_after_addition", "relu_before_addition"):
         unit.shortcut_layer.norm.set_weights(np.array([[2.0, 1.0], [0.5, 0.0], [1.0, 3.0], [4.0 - 1e-5, 1.0 - 1e-5]]))
         expected = np.array([1.5, -2.0])  # 2·(2 - 1)/2 + 0.5 and (1 - 3)/1
-    h, residual = unit.shortcut_and_residual(PIXEL)
+    h, residual = unit.parts(PIXEL)[:2]
     assert_close(tf.reshape(h, [-1]), expected)
-    assert_close(residual, unit_of_two("identity", design=design).shortcut_and_residual(PIXEL)[1])
+    assert_close(residual, unit_of_two("identity", design=design).parts(PIXEL).residual)
 
 
 @every_design
@@ -237,7 +237,7 @@ def test_a_widening_unit_widens_first_what_its_design_reads(design, shortcut):
         ),
         "relu_only_preactivation": lambda: tf.nn.relu(x),
     }.get(design, lambda: x)()
-    assert_close(unit.shortcut_and_residual(x)[0], widened_by_hand(unit, read))
+    assert_close(unit.parts(x).h, widened_by_hand(unit, read))
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64"])

@@ -163,7 +163,7 @@ def residual_of_ones(size, **arguments):
     unit = ResidualUnit(1, 2, branch="one_layer", design="bn_after_addition", **arguments)
     unit.build((None, size, size, 1))
     unit.conv1.kernel.assign(tf.ones([3, 3, 1, 1]))
-    return numpy(unit.shortcut_and_residual(tf.ones([1, size, size, 1]))[1])[0, ..., 0]
+    return numpy(unit.parts(tf.ones([1, size, size, 1])).residual)[0, ..., 0]
 
 
 def test_stride_2_pads_every_side_alike():
@@ -196,7 +196,7 @@ def test_both_sides_of_a_unit_equal_explicit_convolutions(height, width, strides
     y = explicit_convolution(relu_norm(unit.norm1, y), numpy(unit.conv2.kernel), strides)
     y = explicit_convolution(relu_norm(unit.norm2, y), numpy(unit.conv3.kernel), 1)
     h = norm(unit.widening_layer.norm, explicit_convolution(x, numpy(unit.widening_layer.conv.kernel), strides))
-    assert_close(list(unit.shortcut_and_residual(tf.constant(x, "float32"))), [h, y])
+    assert_close(list(unit.parts(tf.constant(x, "float32"))[:2]), [h, y])
 
 
 def norm(layer, x):
