@@ -52,7 +52,7 @@ class _TakenApart(keras.layers.Layer):
     """A unit that gives its parts. It is a layer, so that those of the unit are told whether they train."""
 
     def __init__(self, unit):
-        super().__init__(dtype=unit.dtype_policy)
+        super().__init__(name="taken_apart", dtype=unit.dtype_policy)
         self.unit = unit
         self.built = True  # The unit's owner builds it.
 

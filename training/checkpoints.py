@@ -26,10 +26,13 @@ class Checkpoints:
         self.folder = folder
         self._checkpoint = tf.train.Checkpoint(variables=variables)
 
-    def restore(self) -> int:
+    def restore(self, partly: bool = False) -> int:
         """Restores the newest checkpoint that is whole; returns its step, or 0 if there is none.
 
         One that is not gets a warning.
+
+        Args:
+            partly: Whether the checkpoint may hold more than the variables.
 
         Raises:
             UserError: if there are checkpoints and all of them are damaged.
@@ -38,7 +41,8 @@ class Checkpoints:
         for path in reversed(paths):
             damage = _damage(path)
             if not damage:
-                self._checkpoint.read(str(path / "variables")).assert_consumed()
+                status = self._checkpoint.read(str(path / "variables"))
+                status.assert_existing_objects_matched() if partly else status.assert_consumed()
                 return _step(path)
             print(f"warning: {path} is damaged ({damage}) and is left out", file=sys.stderr)
         if paths:

@@ -91,8 +91,7 @@ class TrainingStep:
             "since_log": self.since_log.sums,
             "gradient_norms": self.gradient_norms,
         }
-        for index, variable in enumerate(self.model.variables):  # Keras numbers seed generators as it pleases.
-            named[f"model/{index}/{variable.name}"] = variable.value
+        named.update(model_variables(self.model))
         for owner, part in (("optimizer", self.optimizer), ("ema", self.average)):
             if part is not None:
                 named.update({f"{owner}/{name}": variable for name, variable in part.variables_to_save().items()})
@@ -234,6 +233,12 @@ def _now():
 
 def _shifted(state, offset):
     return [value if value.dtype.is_floating else value + tf.cast(offset, value.dtype) for value in state]
+
+
+def model_variables(model: keras.Model) -> dict[str, tf.Variable]:
+    """Returns a net's variables by the names that they have in a checkpoint."""
+    # By their position: Keras numbers seed generators as it pleases.
+    return {f"model/{index}/{variable.name}": variable.value for index, variable in enumerate(model.variables)}
 
 
 def _groups(variables):

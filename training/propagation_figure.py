@@ -1,0 +1,75 @@
+"""The figure of a study of signal propagation."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from training.files import written_at_once
+
+PANELS = (
+    ("signal", "x_norm", "output_norm", "‖x‖ of the batch"),
+    ("gradient", "gradient_norm", "output_gradient_norm", "‖∂E/∂x‖ of the batch"),
+)
+# Nets differ in line and marker as well as in colour, so that they can be told apart in grey.
+LOOKS = (
+    {"color": "tab:blue", "linestyle": "-", "marker": "o"},
+    {"color": "tab:orange", "linestyle": "--", "marker": "s"},
+    {"color": "tab:green", "linestyle": "-.", "marker": "^"},
+    {"color": "tab:red", "linestyle": ":", "marker": "D"},
+    {"color": "tab:purple", "linestyle": "-", "marker": "v"},
+    {"color": "tab:brown", "linestyle": "--", "marker": "P"},
+)
+REFERENCE_LOOKS = (
+    {"color": "black", "linestyle": "--", "marker": "x"},
+    {"color": "0.5", "linestyle": "-", "marker": "+"},
+)
+
+
+def draw_propagation(table: pd.DataFrame, folder: Path, title: str) -> None:
+    """Draws the norms of x_l and dE/dx_l over the units, on a log scale, to propagation.png and propagation.svg.
+
+    Args:
+        table: Rows of `Propagation.units` with the columns `model`, one for each column of the figure, and `net`, one
+            for each line; the last two nets are the references, in black and grey.
+        folder: Of the files.
+        title: Of the figure.
+    """
+    models = list(dict.fromkeys(table["model"]))
+    figure = Figure(figsize=(3 + 5 * len(models), 7.5), layout="constrained")
+    axes = figure.subplots(2, len(models), sharex="col", squeeze=False)
+    for column, model in enumerate(models):
+        rows = table[table["model"] == model]
+        nets = list(dict.fromkeys(rows["net"]))
+        looks = dict(zip(nets, [*LOOKS[: len(nets) - 2], *REFERENCE_LOOKS], strict=True))
+        for panel, (what, inputs, last, label) in zip(axes[:, column], PANELS, strict=True):
+            for net in nets:
+                _draw_line(panel, rows[rows["net"] == net], inputs, last, {**looks[net], "label": net})
+            _mark_stages(panel, rows[rows["net"] == nets[0]])
+            panel.set(yscale="log", title=f"{what}, {model}", ylabel=label)
+            panel.grid(alpha=0.25)
+        axes[-1, column].set_xlabel("unit, from the images to the head")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, handlelength=3.5)
+    figure.suptitle(title)
+    for ending in ("png", "svg"):  # Without a date, and with fixed names inside, the same figure is the same file.
+        with written_at_once(folder / f"propagation.{ending}") as partial, rc_context({"svg.hashsalt": "propagation"}):
+            figure.savefig(partial, format=ending, dpi=110, metadata={"Date": None} if ending == "svg" else None)
+
+
+def _draw_line(axes, rows, inputs, last, look):
+    """What each unit reads, and what the last one gives. A value that a log scale does not know leaves a gap."""
+    values = np.array([*rows[inputs], rows[last].iloc[-1]], float)
+    values[~(np.isfinite(values) & (values > 0))] = np.nan
+    every = max(1, len(values) // 10)
+    axes.plot(np.arange(1, len(values) + 1), values, markevery=every, markersize=5, linewidth=1.4, **look)
+
+
+def _mark_stages(axes, rows):
+    for stage, units in rows.groupby("stage")["unit"]:
+        begin = units.iloc[0]
+        if begin > 1:
+            axes.axvline(begin, color="0.6", linestyle=(0, (1, 2)), linewidth=1)
+        axes.text(begin, 1.0, f" stage {stage}", transform=axes.get_xaxis_transform(), va="top", size=8)
