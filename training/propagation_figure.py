@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 
 from training.files import written_at_once
 
-PANELS = (
-    ("signal", "x_norm", "output_norm", "‖x‖ of the batch"),
-    ("gradient", "gradient_norm", "output_gradient_norm", "‖∂E/∂x‖ of the batch"),
+PANELS = (  # What is drawn, its column, and the column of what the last unit gives.
+    ("signal", "x_norm", "output_norm", r"$\Vert x_l \Vert$"),
+    ("gradient", "gradient_norm", "output_gradient_norm", r"$\Vert \partial E / \partial x_l \Vert$"),
+    ("direct term of the gradient", "direct_norm", None, r"$\Vert (\prod \lambda)\, \partial E / \partial x_L \Vert$"),
 )
 # Nets differ in line and marker as well as in colour, so that they can be told apart in grey.
 LOOKS = (
@@ -29,7 +30,9 @@ REFERENCE_LOOKS = (
 
 
 def draw_propagation(table: pd.DataFrame, folder: Path, title: str) -> None:
-    """Draws the norms of x_l and dE/dx_l over the units, on a log scale, to propagation.png and propagation.svg.
+    """Draws norms over the units, on a log scale, to propagation.png and propagation.svg.
+
+    Three panels: x_l, dE/dx_l, and the term of the latter that comes from the end of the stage directly.
 
     Args:
         table: Rows of `Propagation.units` with the columns `model`, one for each column of the figure, and `net`, one
@@ -38,8 +41,8 @@ def draw_propagation(table: pd.DataFrame, folder: Path, title: str) -> None:
         title: Of the figure.
     """
     models = list(dict.fromkeys(table["model"]))
-    figure = Figure(figsize=(3 + 5 * len(models), 7.5), layout="constrained")
-    axes = figure.subplots(2, len(models), sharex="col", squeeze=False)
+    figure = Figure(figsize=(4 + 5 * len(models), 10), layout="constrained")
+    axes = figure.subplots(len(PANELS), len(models), sharex="col", squeeze=False)
     for column, model in enumerate(models):
         rows = table[table["model"] == model]
         nets = list(dict.fromkeys(rows["net"]))
@@ -52,7 +55,7 @@ def draw_propagation(table: pd.DataFrame, folder: Path, title: str) -> None:
             panel.grid(alpha=0.25)
         axes[-1, column].set_xlabel("unit, from the images to the head")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, handlelength=3.5)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 + len(models), handlelength=3.5)
     figure.suptitle(title)
     for ending in ("png", "svg"):  # Without a date, and with fixed names inside, the same figure is the same file.
         with written_at_once(folder / f"propagation.{ending}") as partial, rc_context({"svg.hashsalt": "propagation"}):
@@ -61,7 +64,7 @@ def draw_propagation(table: pd.DataFrame, folder: Path, title: str) -> None:
 
 def _draw_line(axes, rows, inputs, last, look):
     """What each unit reads, and what the last one gives. A value that a log scale does not know leaves a gap."""
-    values = np.array([*rows[inputs], rows[last].iloc[-1]], float)
+    values = np.array([*rows[inputs], rows[last].iloc[-1] if last else np.nan], float)
     values[~(np.isfinite(values) & (values > 0))] = np.nan
     every = max(1, len(values) // 10)
     axes.plot(np.arange(1, len(values) + 1), values, markevery=every, markersize=5, linewidth=1.4, **look)
