@@ -21,7 +21,7 @@ from training.checkpoints import Checkpoints
 from training.data import load_data
 from training.environment import describe_environment
 from training.errors import UserError, user_errors
-from training.evaluation_job import require_fit, test_batches
+from training.evaluation_job import require_fit, test_batches, title
 from training.files import read_json, require_writable, write_text
 from training.propagation_figure import draw_propagation
 from training.step import model_variables
@@ -229,7 +229,7 @@ def _write(job, folder, table, summaries):
     write_text(folder / "propagation.csv", table.to_csv(index=False))
     facts = {
         "study": job.study_name,
-        "settings": {**dataclasses.asdict(job), "data_dir": None, "output_dir": None},
+        "settings": _settings(job),
         "environment": describe_environment(),
         "nets": summaries,
     }
@@ -237,6 +237,12 @@ def _write(job, folder, table, summaries):
     title = STUDIES[job.study_name].title if job.study_name in STUDIES else str(table["model"].iloc[0])
     draw_propagation(table, folder, f"{title}: signal and gradient by unit")
     print(f"written to {folder}")
+
+
+def _settings(job):
+    """Without places, which are those of one machine."""
+    settings = {key: value for key, value in dataclasses.asdict(job).items() if key not in ("data_dir", "output_dir")}
+    return settings | {"data": title(job.data), "net": job.net and Path(job.net).name}
 
 
 def _without_nan(value):
