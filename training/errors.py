@@ -13,7 +13,7 @@ class UserError(Exception):
     """Says in one line what was received, what is allowed, and what to do."""
 
 
-class Diverged(UserError):
+class Diverged(UserError):  # noqa: N818 - it says what a training has done.
     """A training has exploded: its loss, a weight or a logit is no number any more.
 
     Args:

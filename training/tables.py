@@ -48,6 +48,15 @@ class Row:
     overrides: dict = field(default_factory=dict)
     data: str = "cifar10"
 
+    @property
+    def net(self) -> str:
+        """The net in words, for example "ResNet110, shortcut=exclusive_gating, gate_bias=-6"."""
+        if self.model is None:
+            return "of another paper"
+        options = {**self.options, **self.options.get("shortcut_options", {}), **self.overrides}
+        options.pop("shortcut_options", None)
+        return ", ".join([self.model, *(f"{name}={value}" for name, value in options.items())])
+
 
 @dataclass(frozen=True)
 class Table:
@@ -155,9 +164,7 @@ _METHODS = (
     _row("original_1202_cifar10", "ResNet1202", 7.93),
     _row("preactivation_164_cifar10", "PreResNet164", 5.46),
     _row("preactivation_1001_cifar10", "PreResNet1001", 4.92, mean=4.89, deviation=0.14),
-    _row(
-        "preactivation_1001_batch_64_cifar10", "PreResNet1001", 4.62, "cifar10", "paper_cifar_1001", 4.69, 0.20
-    ),
+    _row("preactivation_1001_batch_64_cifar10", "PreResNet1001", 4.62, "cifar10", "paper_cifar_1001", 4.69, 0.20),
     _row("original_164_cifar100", "ResNet164", 25.16, "cifar100"),
     _row("original_1001_cifar100", "ResNet1001", 27.82, "cifar100"),
     _row("preactivation_164_cifar100", "PreResNet164", 24.33, "cifar100"),
@@ -172,7 +179,7 @@ _IMAGENET = (
     _imagenet(
         "preactivation_200_inception",
         "PreResNet200",
-        _at(224, 21.66, 5.79),
+        _at(224, 21.66, 5.79),  # Of [FB], whose model this row is.
         _at(320, 20.1, 4.8),
         augmentation="inception",
     ),
