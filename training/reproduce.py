@@ -11,6 +11,7 @@ table.json              which table it is, and at which scale
 
 from pathlib import Path
 
+import tensorflow as tf
 from absl import flags
 
 from training.errors import run_program
@@ -36,6 +37,7 @@ flags.DEFINE_string("run_dir", None, "folder of the table; default: runs/table<n
 
 def main() -> None:
     """Reads the flags and runs the table that they describe."""
+    tf.get_logger().setLevel("ERROR")  # It warns that functions are traced again and again, as each row has its own.
     table = choose_table(FLAGS.table)
     rows = choose_rows(table, FLAGS.rows)
     if FLAGS.list:

@@ -92,10 +92,9 @@ class Scale:
         """Returns all that is below the paper's, or "full": what has to stand beside every result."""
         recipe, (own_depth, _, _) = RECIPES[row.recipe], net_facts(row.model)
         batch, depth = self.batch_size or recipe.batch_size, self.depth_of(row)
-        steps = round(recipe.train_steps * recipe.batch_size / batch)
         parts = []
-        if self.train_steps not in (None, steps):
-            parts.append(f"{self.train_steps:,} of {steps:,} steps")
+        if self.train_steps not in (None, recipe.train_steps):
+            parts.append(f"{self.train_steps:,} of {recipe.train_steps:,} steps")
         if depth not in (None, own_depth):
             parts.append(f"depth {depth} of {own_depth}")
         if batch != recipe.batch_size:
@@ -109,4 +108,4 @@ class Scale:
             parts.append(f"images resized to {self.image_size} pixels")
         if self.precision != "float32":
             parts.append(f"in {self.precision}")
-        return ", ".join(parts) or f"full: {steps:,} steps, depth {own_depth}"
+        return ", ".join(parts) or f"full: {recipe.train_steps:,} steps, depth {own_depth}"
