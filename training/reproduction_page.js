@@ -87,6 +87,7 @@
     result.textContent = `${row.here} here (${row.scale}); the paper: ${row.paper}`;
     chosen.replaceChildren(title, result, drawing(row));
     chosen.hidden = false;
+    chosen.scrollIntoView({ block: "nearest" });
   };
 
   for (const line of body.rows) line.addEventListener("click", () => choose(line));

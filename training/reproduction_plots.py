@@ -1,5 +1,6 @@
 """The figure of a table: a panel for each row, all on the same axes; readable in grey."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from training.table_results import EXPLODED, Line
 from training.tables import Table
 
 COLUMNS = 4
+TITLE_WIDTH = 56  # Letters in a line above a panel.
 FORMATS = ("png", "svg")
 # Text of data as it is; the same file for the same curves.
 plain = rc_context({"text.parse_math": False, "svg.hashsalt": "keras_preresnet"})
@@ -34,7 +36,7 @@ def _figure(shown):
     figure = Figure(figsize=(max(3.1 * columns, 5.5), 2.5 * rows + 0.9), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, line in zip(panels, shown, strict=False):
-        _draw_row(axes, line, shown[0])
+        _draw_row(axes, line, next(other for other in shown if other.row.data == line.row.data))
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     for axes in panels[max(len(shown) - columns, 0) : len(shown)]:
@@ -50,6 +52,7 @@ def _figure(shown):
 
 
 def _draw_row(axes, line, first):
+    """The curves of a row, before those of the first row on the same data."""
     if line is not first:
         curve = first.runs[0].curve
         axes.plot(curve["step"], curve["test_error"], color="0.7", linewidth=2.5, label=f"test, {first.row.name}")
@@ -60,5 +63,6 @@ def _draw_row(axes, line, first):
         axes.plot(steps, test, color="black", linewidth=1.2, marker=marker, label="test")
         if run.status == EXPLODED:
             axes.plot(steps.iloc[-1:], test.iloc[-1:], "x", color="black", markersize=9, label="exploded")
-    axes.set_title(f"{line.name}\n{line.here}", fontsize=8)
+    scale = textwrap.fill(line.scale_of_runs, TITLE_WIDTH)
+    axes.set_title(f"{line.name}: {line.here}\n{scale}", fontsize=7)
     axes.grid(alpha=0.3)
