@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from keras_preresnet.zoo import canonical_name
+from training.checkpoints import newest_step
 from training.errors import UserError
 from training.evaluation_job import title
 from training.files import read_json
@@ -33,6 +34,7 @@ class RunResult:
         status: "finished", "exploded" or "broken off".
         errors: Top-1 and top-5 error in percent by `Number`; None for a top-5 error that was not measured.
         curve: The rows of `metrics.csv`.
+        last_step: Of the newest checkpoint.
         record: That of the run, run.json.
         reason: Why it exploded.
     """
@@ -41,13 +43,9 @@ class RunResult:
     status: str
     errors: dict[Number, tuple[float, float | None]]
     curve: pd.DataFrame
+    last_step: int
     record: dict
     reason: str = ""
-
-    @property
-    def last_step(self) -> int:
-        """The last that the curve tells of."""
-        return int(self.curve["step"].iloc[-1]) if len(self.curve) else 0
 
 
 @dataclass(frozen=True)
@@ -197,8 +195,8 @@ def read_run(row: Row, number: int, scale: Scale, folder: Path) -> RunResult | N
     if record["status"] == FINISHED and not failure:
         errors = {number: found for number in row.paper if (found := _errors(record, path, number, scale))}
     ended = FINISHED if len(errors) == len(row.paper) else BROKEN_OFF
-    curve = LogTable(path / "metrics.csv").rows
-    return RunResult(number, EXPLODED if failure else ended, errors, curve, record, failure.get("reason", ""))
+    curve, step = LogTable(path / "metrics.csv").rows, newest_step(path / "checkpoints")
+    return RunResult(number, EXPLODED if failure else ended, errors, curve, step, record, failure.get("reason", ""))
 
 
 def _errors(record, path, number, scale):

@@ -42,7 +42,7 @@ def result(number: int, error: float | None, row, status: str = FINISHED, curve=
     """A run of a row with one number, of a curve of (step, training error, test error)."""
     frame = pd.DataFrame(curve, columns=["step", "train_error", "test_error"])
     errors = {} if error is None else {row.paper[0]: (error, None)}
-    return RunResult(number, status, errors, frame, {"environment": ENVIRONMENT})
+    return RunResult(number, status, errors, frame, int(frame["step"].iloc[-1]), {"environment": ENVIRONMENT})
 
 
 def lines_of(table: Table, results: dict[str, tuple[RunResult, ...]], scale: str = "full") -> list[Line]:

@@ -79,10 +79,10 @@ def test_what_is_not_there_is_said():
 
 def test_imagenet_has_two_errors_and_the_papers_decimal_places():
     row = TABLES[5]["original_152"]
-    runs = (RunResult(1, "finished", {row.paper[0]: (25.125, 8.0)}, pd.DataFrame(), {}),)
+    runs = (RunResult(1, "finished", {row.paper[0]: (25.125, 8.0)}, pd.DataFrame(), 7, {}),)
     at_224, at_320 = (Line(row, number, TABLES[5], runs, "full") for number in row.paper)
     assert (at_224.name, at_224.paper, at_224.here) == ("original_152 @224", "23.0 / 6.7", "25.12 / 8.00")
-    assert (at_320.paper, at_320.here) == ("21.3 / 5.5", "broken off after step 0")
+    assert (at_320.paper, at_320.here) == ("21.3 / 5.5", "broken off after step 7")
     inception = TABLES[5]["preactivation_200_inception"]
     assert Line(inception, inception.paper[0], TABLES[5], (), "").paper == "21.66 / 5.79"
 
