@@ -36,6 +36,13 @@ def units_per_stage(
     return branch or "basic", _cifar_units(depth, branch or "basic")
 
 
+def smallest_depth(family: str, branch: str) -> int:
+    """Returns the depth of the smallest net of the family with this branch."""
+    if family == "imagenet":
+        return min(depth for depth, (own, _) in IMAGENET_UNITS.items() if own == branch)
+    return CIFAR_STAGES * len(BRANCHES[branch]) + 2
+
+
 def _checked(units):
     counts = tuple(units) if isinstance(units, Iterable) else ()
     if not counts:

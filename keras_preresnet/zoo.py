@@ -126,6 +126,12 @@ def canonical_name(name: str) -> str:
     return spelling[name.lower()]
 
 
+def net_facts(name: str) -> tuple[int, str, str]:
+    """Returns depth, family and branch of a net by its name; raises ValueError as `canonical_name` does."""
+    depth = int(re.search(r"\d+$", canonical_name(name))[0])
+    return depth, *_NETS[depth]
+
+
 def _nearest(name):
     """The nets of the nearest depths if only the depth is unknown, else those whose names look alike."""
     hit = re.fullmatch(r"(pre)?resnet[-_]?(\d+)", name.lower())

@@ -74,8 +74,17 @@ class Checkpoints:
                 shutil.rmtree(path)
 
     def _paths(self):
-        """In the order of their steps."""
-        return sorted((path for path in self.folder.glob("step_*") if path.name[5:].isdigit()), key=_step)
+        return _paths(self.folder)
+
+
+def newest_step(folder: Path) -> int:
+    """Returns the step of the newest checkpoint in a folder, whether it is whole or not; 0 if there is none."""
+    return max(map(_step, _paths(folder)), default=0)
+
+
+def _paths(folder):
+    """In the order of their steps."""
+    return sorted((path for path in folder.glob("step_*") if path.name[5:].isdigit()), key=_step)
 
 
 def _step(path):

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import tensorflow as tf
 
@@ -144,3 +145,18 @@ def _sums(strategy, numbers, chief_alone):
 
     results = tf.function(lambda: strategy.run(reduced), autograph=False)()
     return [int(strategy.experimental_local_results(result)[0]) for result in results]
+
+
+@contextmanager
+def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns the many errors of the network, as which a process that has gone shows in the others, into a UserError."""
+    gone = (
+        (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) if workers(strategy) > 1 else ()
+    )
+    try:
+        yield
+    except gone as error:
+        raise UserError(
+            "another process of the cluster has gone; start the same command again in all of them, and the run goes "
+            "on from its newest checkpoint."
+        ) from error

@@ -13,6 +13,19 @@ class UserError(Exception):
     """Says in one line what was received, what is allowed, and what to do."""
 
 
+class Diverged(UserError):  # noqa: N818 - it says what a training has done.
+    """A training has exploded: its loss, a weight or a logit is no number any more.
+
+    Args:
+        reason: What was seen, and where.
+        remedy: What to do.
+    """
+
+    def __init__(self, reason: str, remedy: str):
+        super().__init__(f"{reason}. {remedy}")
+        self.reason = reason
+
+
 @contextmanager
 def user_errors(*kinds: type[Exception]) -> Iterator[None]:
     """Turns errors of these kinds, raised where a user's settings are read, into `UserError`."""

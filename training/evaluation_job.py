@@ -14,7 +14,7 @@ from training.answering import Answer, KerasNet, SavedModelNet, load_net
 from training.augmentation import without_draws
 from training.data import ImageData, is_folder, load_data
 from training.data_flags import NetJob
-from training.errors import UserError
+from training.errors import Diverged, UserError
 from training.evaluation_report import EvaluationReport
 from training.file_net import FileNet
 from training.files import require_writable
@@ -47,6 +47,15 @@ def run(job: EvaluationJob) -> None:
         UserError: for a net that cannot be loaded or does not fit the data, before anything is written; for logits that
             are not finite; for more undecodable images than are allowed.
     """
+    folder = Path(job.output_dir) if job.output_dir else default_folder(job.net)
+    report = measure(job, folder)
+    report.print(Console(highlight=False, markup=False, emoji=False))
+    report.write(folder, job.predictions)
+    print(f"written to {folder}")
+
+
+def measure(job: EvaluationJob, folder: Path) -> EvaluationReport:
+    """Returns the measures of the job's net; raises as `run` does, also if `folder` could not be written to."""
     tf.config.experimental.enable_tensor_float_32_execution(False)  # Ten bits of a GPU's short float32 are fewer.
     net = load_net(job.net)
     if job.crop is not None:
@@ -56,7 +65,6 @@ def run(job: EvaluationJob) -> None:
     batches = test_batches(split, job.batch_size)
     image_shape = tuple(batches.element_spec[0].shape[1:])
     require_fit(net, data, image_shape)
-    folder = Path(job.output_dir) if job.output_dir else default_folder(job.net)
     require_writable(folder, "output_dir")
     answers = answer_test_images(net.answering(lambda: data.preprocessing), batches, -(-len(split) // job.batch_size))
     data.bad_images.check()
@@ -69,10 +77,7 @@ def run(job: EvaluationJob) -> None:
         "crop": job.crop,
         "undecodable": len(split) - len(answers),
     }
-    report = EvaluationReport(facts, answers, tuple(data.class_names))
-    report.print(Console(highlight=False, markup=False, emoji=False))
-    report.write(folder, job.predictions)
-    print(f"written to {folder}")
+    return EvaluationReport(facts, answers, tuple(data.class_names))
 
 
 def load_test_data(
@@ -161,7 +166,8 @@ def answer_test_images(answer: Answer, batches: Iterable, count: int) -> pd.Data
         of weight 0.
 
     Raises:
-        UserError: naming the image, if the logits are not finite; if no image can be decoded.
+        Diverged: naming the image, if the logits are not finite.
+        UserError: if no image can be decoded.
     """
     tables, begin, console = [], 0, Console()
     looks = {"transient": True, "console": console, "disable": not console.is_terminal}
@@ -180,7 +186,7 @@ def answer_test_images(answer: Answer, batches: Iterable, count: int) -> pd.Data
 def _require_finite(logits, index):
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
-        raise UserError(
-            f"the net's logits of test image {index[~finite][0]} are infinite or NaN, so that nothing can be measured: "
-            "it has diverged, or was never trained."
+        raise Diverged(
+            f"the net's logits of test image {index[~finite][0]} are infinite or NaN, so that nothing can be measured",
+            "It has diverged, or was never trained: train it again.",
         )

@@ -11,15 +11,22 @@ class Stopped(Exception):  # noqa: N818 - no error: the user has asked for it.
 
 
 class StopSignal:
-    """A context in which SIGTERM and Ctrl-C set `received`; a second Ctrl-C interrupts at once."""
+    """A context in which SIGTERM and Ctrl-C set `received`; a second Ctrl-C interrupts at once.
+
+    One within another knows what the outer one has received, and tells it what it receives itself.
+    """
 
     def __init__(self):
         self.received = False
         self._before = {}
+        self._outer = None
 
     def __enter__(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._receive)
+        outer = getattr(self._before[signal.SIGTERM], "__self__", None)
+        if isinstance(outer, StopSignal):
+            self._outer, self.received = outer, outer.received
         return self
 
     def __exit__(self, *_):
@@ -30,3 +37,5 @@ class StopSignal:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = True
+        if self._outer:
+            self._outer._receive(signal.SIGTERM, None)  # Which never interrupts.

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,16 @@ from keras_preresnet import set_preprocessing
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.zoo import canonical_name, create_model
 from training.data import ImageData, load_data
-from training.devices import agree_with_chief, all_agree, choose_strategy, is_chief, steps_per_call, uses_xla, workers
+from training.devices import (
+    agree_with_chief,
+    all_agree,
+    choose_strategy,
+    is_chief,
+    lost_workers,
+    steps_per_call,
+    uses_xla,
+    workers,
+)
 from training.encoded import EncodedImages
 from training.environment import describe_environment
 from training.errors import UserError, user_errors
@@ -63,6 +72,7 @@ class Job:
     data_dir: str | None = None
     run_dir: str | None = None
     saved_model_dir: str | None = None
+    export: bool = True
     steps_per_checkpoint: int = 500
     steps_per_log: int = 100
     steps_per_call: int | None = None
@@ -86,7 +96,7 @@ def run(job: Job) -> None:
     if job.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = choose_strategy(job.distribute, job.cpu_replicas)
-    with _lost_workers(strategy):
+    with lost_workers(strategy):
         _run(job, strategy)
 
 
@@ -100,7 +110,7 @@ def _run(job, strategy):
     intervals = _intervals(job, recipe, data)
     record = _record(job, data, recipe, intervals, model, strategy)
     name = f"{record['settings']['model'].lower()}_{data.name.removesuffix('.npz').replace('/', '_')}"
-    saved_models = Path(job.saved_model_dir or f"saved_models/{name}")
+    saved_models = Path(job.saved_model_dir or f"saved_models/{name}") if job.export else None
     _require_agreement(strategy, record, intervals)
     with closing(RunFolder(job.run_dir or f"runs/{name}")) as folder:
         if not _open(folder, record, saved_models, strategy):
@@ -243,7 +253,8 @@ def _open(folder, record, saved_models, strategy):
     answer, problem = goes_on, None
     if is_chief(strategy):
         try:
-            require_writable(saved_models, "saved_model_dir")
+            if saved_models:
+                require_writable(saved_models, "saved_model_dir")
             answer = finished if folder.open(record) else goes_on
         except UserError as error:
             answer, problem = refused, error
@@ -274,26 +285,15 @@ def _print_plan(record, folder):
 def _finish(data, folder, saved_models, model, outcome):
     with disk_errors(folder.path):
         save_keras(model, folder.path / "model.keras")
-        short_side = data.test.evaluation_short_side if isinstance(data.test, EncodedImages) else None
-        exported = export_saved_model(model, saved_models, data.preprocessing, data.class_names, short_side)
+        exported = f", SavedModel {_export(model, saved_models, data)}" if saved_models else ""
         score = outcome.score
         result = {**dataclasses.asdict(score), "test_error": score.error}
         result |= {"best_test_error": outcome.best_error, "best_step": outcome.best_step}
         folder.finish({**result, "bad_images": list(data.bad_images.names)})
     print(f"test accuracy {100 - score.error:.2f} % ({score.images - score.wrong} of {score.images} test images)")
-    print(f"run folder {folder.path}, SavedModel {exported}")
+    print(f"run folder {folder.path}{exported}")
 
 
-@contextmanager
-def _lost_workers(strategy):
-    """Another process of the cluster that has gone shows as one of many errors of the network."""
-    gone = (
-        (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) if workers(strategy) > 1 else ()
-    )
-    try:
-        yield
-    except gone as error:
-        raise UserError(
-            "another process of the cluster has gone; start the same command again in all of them, and the run goes "
-            "on from its newest checkpoint."
-        ) from error
+def _export(model, saved_models, data):
+    short_side = data.test.evaluation_short_side if isinstance(data.test, EncodedImages) else None
+    return export_saved_model(model, saved_models, data.preprocessing, data.class_names, short_side)

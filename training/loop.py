@@ -11,7 +11,7 @@ from training.batches import training_batches
 from training.checkpoints import Checkpoints
 from training.data import ImageData
 from training.devices import share_from_chief
-from training.errors import UserError
+from training.errors import Diverged
 from training.evaluation import Evaluator, Score
 from training.files import disk_errors, written_at_once
 from training.interruption import Stopped, StopSignal
@@ -76,8 +76,8 @@ class Training:
         """Trains to the end.
 
         Raises:
-            UserError: naming the step, if the loss explodes or a weight is no longer finite, or if the disk is full;
-                the last good checkpoint stays.
+            Diverged: naming the step, if the loss explodes or a weight is no longer finite.
+            UserError: if the disk is full. In both cases the last good checkpoint stays.
             Stopped: if the process was told to stop; a checkpoint of that moment is saved.
         """
         done = self._restore()
@@ -129,7 +129,7 @@ class Training:
                 done, *self.step.since_evaluation.means(), self._rate(done), *self.meter.columns().values()
             )
         if (evaluates or saves) and not self.step.has_finite_weights():  # The loss is that of the weights before.
-            raise UserError(_remedy("the weights are no longer finite", done))
+            raise _diverged("the weights are no longer finite", done)
         if done % self.intervals.log == 0 or last:
             self._log(done)
         if evaluates:
@@ -145,7 +145,7 @@ class Training:
     def _require_good(self, loss, done):
         bad = int(self.step.first_bad_step.numpy())
         if bad:
-            raise UserError(_remedy(f"the loss of step {bad} is not finite or has exploded (now {loss:g})", done))
+            raise _diverged(f"the loss of step {bad} is not finite or has exploded (now {loss:g})", done)
 
     def _rate(self, done):
         """Of the step just made."""
@@ -208,8 +208,9 @@ def save_keras(model: keras.Model, path: Path) -> None:
         model.save(partial)
 
 
-def _remedy(what, step):
-    return (
-        f"{what}, after step {step}. Start again in another --run_dir with a lower --learning_rate, a longer "
-        "--warmup_steps or --clip_norm=1; the last good checkpoint is kept."
+def _diverged(what, step):
+    return Diverged(
+        f"{what}, after step {step}",
+        "Start again in another --run_dir with a lower --learning_rate, a longer --warmup_steps or --clip_norm=1; "
+        "the last good checkpoint is kept.",
     )

@@ -64,6 +64,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "saved_model_dir", None, "folder of the SavedModel's versions; default: saved_models/<model>_<data>"
 )
+flags.DEFINE_bool("export", True, "whether to export the net as a SavedModel")
 
 
 def _define_recipe_flags():

@@ -5,6 +5,7 @@ import pytest
 from library_helpers import assert_one_line, undrawn
 
 from keras_preresnet import ResidualNetwork, create_model
+from keras_preresnet.depths import smallest_depth
 
 # CIFAR, 10 classes: depth, branch, full pre-activation with projections, with zero padding, original with projections.
 CIFAR = [
@@ -180,3 +181,9 @@ def test_an_imagenet_depth_keeps_its_branch(depth, branch):
     with pytest.raises(ValueError, match="branch") as error:
         ResidualNetwork(depth, family="imagenet", branch=branch)
     assert_one_line(error, str(depth), repr(branch))
+
+
+def test_the_smallest_nets_are_those_of_a_unit_a_stage_and_the_smallest_of_the_paper():
+    cifar = [smallest_depth("cifar", branch) for branch in ("one_layer", "basic", "bottleneck")]
+    assert cifar == [3 * 1 + 2, 3 * 2 + 2, 3 * 3 + 2]
+    assert [smallest_depth("imagenet", branch) for branch in ("basic", "bottleneck")] == [18, 50]

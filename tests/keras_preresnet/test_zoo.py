@@ -8,6 +8,7 @@ from library_helpers import assert_close, assert_one_line, normal, undrawn
 
 import keras_preresnet
 from keras_preresnet import create_model, list_models
+from keras_preresnet.zoo import net_facts
 
 CIFAR = (20, 32, 44, 56, 110, 164, 1001, 1202)
 IMAGENET = (18, 34, 50, 101, 152, 200)
@@ -34,6 +35,19 @@ def test_the_names():
 )
 def test_list_models_matches_patterns(pattern, names):
     assert list_models(pattern) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("PreResNet20", (20, "cifar", "basic")),
+        ("resnet1001", (1001, "cifar", "bottleneck")),
+        ("ResNet34", (34, "imagenet", "basic")),
+        ("PreResNet200", (200, "imagenet", "bottleneck")),
+    ],
+)
+def test_a_name_says_depth_family_and_branch(name, facts):
+    assert net_facts(name) == facts
 
 
 @pytest.mark.parametrize("name", NAMES)

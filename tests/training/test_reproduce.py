@@ -1,0 +1,298 @@
+"""Tables run end to end by the real trainer, on small nets and few images."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tensorflow as tf
+from table_helpers import reproduction, write_set
+from training_helpers import write_images
+
+from training import job, logs, reproduction_report
+from training.errors import UserError
+from training.interruption import Stopped, StopSignal
+from training.reproduction import Reproduction, choose_rows
+from training.scales import Scale
+from training.table_results import collect
+from training.tables import TABLES, Number, Row
+
+ROOT = Path(__file__).parents[2]
+REPORT = {"table.json", "table.md", "table.csv", "table.html", "curves.png", "curves.svg"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def made():
+    """The folders of finished runs, by their settings."""
+    return {}
+
+
+@pytest.fixture
+def quick(monkeypatch, made):
+    """Rows of the same settings are trained once, and figures, which take as long, have tests of their own.
+
+    Returns what trains in any case.
+    """
+    tf.get_logger().setLevel("ERROR")
+    run = job.run
+
+    def run_once(one):
+        key, folder = repr(dataclasses.replace(one, run_dir=None)), Path(one.run_dir)
+        if key in made and not folder.exists():
+            shutil.copytree(made[key], folder)
+        else:
+            run(one)
+        made[key] = folder
+
+    def draw(table, lines, folder):
+        for name in ("curves.png", "curves.svg"):
+            (folder / name).write_text("<svg/>")
+
+    monkeypatch.setattr(job, "run", run_once)
+    monkeypatch.setattr(logs, "draw_learning_curve", lambda *_: None)
+    monkeypatch.setattr(reproduction_report, "draw_curves", draw)
+    return run
+
+
+def _record(folder, row, run=1):
+    return json.loads((folder / row / f"run{run}" / "run.json").read_text())
+
+
+@pytest.mark.parametrize(("number", "rows"), [(1, 16), (2, 10), (3, 12), (4, 9)])
+def test_every_row_of_a_cifar_table_runs(tmp_path, data, quick, number, rows):
+    table = TABLES[number]
+    lines = reproduction(table, tmp_path, data).run()
+    assert {path.name for path in tmp_path.iterdir()} == REPORT | {row.name for row in table.rows if row.model}
+    ended = [line for line in lines if line.errors]
+    assert len(ended) == rows
+    assert all(line.runs[0].last_step == 2 for line in ended)
+    for line in lines:
+        if line.row.model is None:
+            assert line.here == "not run: of another paper"
+            continue
+        settings = _record(tmp_path, line.row.name)["settings"]
+        assert (settings["model"], settings["train_steps"], settings["seed"]) == (line.row.model, 2, 0)
+        assert settings["model_options"].items() >= line.row.options.items()
+        assert "2 of " in line.scale_of_runs
+        assert "set.npz instead of cifar10" in line.scale_of_runs
+        assert line.scale_of_runs.endswith("1 of 5 runs")
+    frame = pd.read_csv(tmp_path / "table.csv")
+    assert frame["row"].tolist() == [row.name for row in table.rows]
+    assert frame["error"].notna().sum() == rows
+
+
+IMAGENET_SCALE = {"image_size": 32, "batch_size": 6}
+
+
+def _small_imagenet(folder):
+    """Six classes, so that there is a top-5 error."""
+    write_images(folder, {f"{split}/class{k}": 2 for k in range(6) for split in ("train", "val")}, (40, 48))
+    return str(folder)
+
+
+@pytest.mark.parametrize("model", ["PreResNet18", pytest.param(None, marks=pytest.mark.slow)])
+def test_imagenet_rows_are_tested_at_each_of_the_papers_sizes(tmp_path, quick, model):
+    """All rows of Table 5 at 50 layers, and quickly one of them at 18."""
+    table, name = TABLES[5], "preactivation_200_inception"
+    if model:
+        table = dataclasses.replace(table, rows=(dataclasses.replace(table[name], model=model), table["Inception-v3"]))
+    plan = reproduction(table, tmp_path / "table", _small_imagenet(tmp_path / "images"), **IMAGENET_SCALE)
+    lines = {line.name: line for line in plan.run()}
+    for line in lines.values():
+        if line.row.model is None:
+            assert line.here == "not run: of another paper"
+            continue
+        assert len(line.errors) == 1
+        assert 0 <= line.top5 <= line.median <= 100
+        assert " / " in line.here
+        assert f"tested at {32 if line.number.crop == 224 else 46} of {line.number.crop}" in line.scale_of_runs
+    run = tmp_path / "table" / name / "run1"
+    for folder, side, crop in (("evaluation", 32, None), ("evaluation_46", 46, 46)):
+        facts = json.loads((run / folder / "evaluation.json").read_text())
+        assert (facts["image_shape"], facts["crop"], facts["images"]) == ([side, side, 3], crop, 12)
+    record = _record(tmp_path / "table", name)
+    assert lines[f"{name} @224"].median == pytest.approx(record["result"]["test_error"])
+    assert (record["settings"]["augmentation"], record["settings"]["recipe"]) == ("inception", "paper_imagenet")
+    assert record["settings"]["model_options"] == {"depth": 18 if model else 50}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_every_row_runs_at_the_papers_depth(tmp_path, data, quick, number):
+    lines = reproduction(number, tmp_path, data, depth=None).run()
+    for line in lines:
+        if line.row.model:
+            assert "depth" not in line.scale_of_runs
+            assert line.errors
+            assert "depth" not in _record(tmp_path, line.row.name)["settings"]["model_options"]
+
+
+def test_more_runs_have_seeds_of_their_own_and_finished_ones_are_kept(tmp_path, data, quick, monkeypatch):
+    rows = ("original_110", "original_164")
+    reproduction(2, tmp_path, data, rows[:1]).run()
+    before = (tmp_path / "original_110" / "run1" / "run.json").stat().st_mtime_ns
+    made = []
+    run = job.run
+    monkeypatch.setattr(job, "run", lambda one: made.append(Path(one.run_dir)) or run(one))
+    lines = reproduction(2, tmp_path, data, rows, runs=2).run()
+    assert [path.relative_to(tmp_path) for path in made] == [
+        Path("original_164/run1"),
+        Path("original_110/run2"),
+        Path("original_164/run2"),
+    ]
+    assert (tmp_path / "original_110" / "run1" / "run.json").stat().st_mtime_ns == before
+    assert [_record(tmp_path, "original_164", number)["settings"]["seed"] for number in (1, 2)] == [0, 1]
+    assert [len(line.errors) for line in lines if line.runs] == [2, 2]
+    assert [line.here for line in lines if not line.runs] == ["not run"] * 8
+    del made[:]
+    reproduction(2, tmp_path, data, rows, runs=2).run()
+    assert made == []
+
+
+def test_a_run_that_explodes_is_a_fail_and_the_table_goes_on(tmp_path, data, quick, capsys):
+    exploding = Row("exploding", "ResNet110", (Number(6.61),), overrides={"learning_rate": 1e6})
+    table = dataclasses.replace(TABLES[2], rows=(exploding, TABLES[2].rows[0]))
+    lines = reproduction(table, tmp_path, data).run()
+    assert "fail: the loss of step " in capsys.readouterr().out
+    assert lines[0].here == "fail (the loss exploded)"
+    assert lines[1].here == f"{lines[1].median:.2f}"
+    failure = json.loads((tmp_path / "exploding" / "run1" / "failed.json").read_text())
+    assert "is not finite or has exploded" in failure["reason"]
+    reproduction(table, tmp_path, data).run()
+    assert "0 of 2 runs to make" in capsys.readouterr().out
+
+
+def test_a_stop_leaves_a_report_and_the_same_command_goes_on(tmp_path, data, quick, monkeypatch, capsys):
+    rows = ("original_110", "full_preactivation_110", "original_164")
+    run = job.run
+
+    def interrupted(one):
+        if "full_preactivation" not in one.run_dir:
+            run(one)
+            return
+        os.kill(os.getpid(), signal.SIGTERM)  # While the net is not even built.
+        quick(one)
+
+    monkeypatch.setattr(job, "run", interrupted)
+    with pytest.raises(Stopped, match="stopped with 1 of 3 runs made; the same command goes on from there"):
+        reproduction(2, tmp_path, data, rows).run()
+    frame = pd.read_csv(tmp_path / "table.csv").set_index("row")["result"]
+    assert float(frame["original_110"]) > 0
+    assert frame["full_preactivation_110"] == "broken off after step 1"
+    assert frame["original_164"] == "not run"
+    assert {path.name for path in tmp_path.iterdir()} == REPORT | set(rows[:2])
+    monkeypatch.setattr(job, "run", run)
+    capsys.readouterr()
+    lines = reproduction(2, tmp_path, data, rows).run()
+    printed = capsys.readouterr().out
+    assert "2 of 3 runs to make" in printed
+    assert "going on after step 1" in printed
+    assert sum(len(line.errors) for line in lines) == 3
+
+
+def test_a_stop_signal_within_another_tells_it_and_knows_what_it_has_received():
+    with StopSignal() as outer:
+        with StopSignal() as inner:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert inner.received
+        assert outer.received
+        with StopSignal() as later:
+            assert later.received
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_the_program_stops_with_75(tmp_path, data):
+    size = ("--depth=smallest", "--train_steps=100000", "--batch_size=8", "--runs=1")
+    where = (f"--data={data}", f"--run_dir={tmp_path / 'table'}")
+    command = [sys.executable, "-m", "training.reproduce", "--table=1", "--rows=identity", *size, *where]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes)
+    while not (tmp_path / "table" / "identity" / "run1" / "metrics.csv").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 75, errors
+    assert output.splitlines()[-1] == "stopped with 0 of 1 runs made; the same command goes on from there"
+    assert "broken off after step" in (tmp_path / "table" / "table.md").read_text()
+
+
+def _table(folder, **facts):
+    folder.mkdir(exist_ok=True)
+    scale = Scale("20", 2000, precision="mixed_bfloat16").record()
+    (folder / "table.json").write_text(json.dumps({"table": 1, "scale": scale, **facts}))
+
+
+@pytest.mark.parametrize(
+    ("number", "scale", "words"),
+    [
+        (2, Scale("20", 2000, precision="mixed_bfloat16"), "holds table 1, and --table=2; give another --run_dir"),
+        (
+            1,
+            Scale("8", 3000, precision="mixed_bfloat16"),
+            r"another scale: depth \(20 there, 8 now\), train_steps \(2000 there, 3000 now\)\. Give the same flags",
+        ),
+        (1, Scale("20", 2000), r"another scale: precision \(mixed_bfloat16 there, float32 now\)"),
+        (1, Scale("20", 2000, data="a/b.npz", precision="mixed_bfloat16"), r"data \(None there, b.npz now\)"),
+    ],
+)
+def test_another_table_or_scale_is_refused_in_one_line(tmp_path, number, scale, words):
+    _table(tmp_path)
+    table = TABLES[number]
+    with pytest.raises(UserError, match=words) as caught:
+        Reproduction(table, choose_rows(table, ["all"]), scale, 1, tmp_path).run()
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, data):
+    (tmp_path / "letters.txt").write_text("")
+    with pytest.raises(UserError, match=r"holds no table\.json but letters\.txt; give another --run_dir"):
+        reproduction(1, tmp_path, data).run()
+
+
+def test_bad_input_leaves_nothing(tmp_path, data):
+    bad_row = dataclasses.replace(TABLES[1], rows=(Row("bad", "ResNet110", (Number(1.0),), {"design": "none"}),))
+    for table, where, words in (
+        (bad_row, data, "design='none' is unknown"),
+        (TABLES[1], "./nowhere", "no such folder"),
+    ):
+        with pytest.raises(UserError, match=words):
+            reproduction(table, tmp_path / "table", where).run()
+        assert not (tmp_path / "table").exists()
+
+
+def test_a_run_of_the_trainer_is_taken_and_one_of_other_settings_refused(tmp_path, data, monkeypatch, capsys):
+    """There need be no table.json: the folders may have been filled by `training.train`."""
+    row = TABLES[1]["scaling_0.5"]
+    options = {"depth": 8, "shortcut": "constant_scaling", "shortcut_options": {"scale": 0.5, "residual_scale": 1}}
+    recipe = {"recipe": "paper_cifar", "recipe_overrides": {"train_steps": 2, "batch_size": 8}}
+    path = tmp_path / "table" / row.name / "run1"
+    monkeypatch.chdir(tmp_path)
+    job.run(job.Job(data, "ResNet110", model_options=options, **recipe, run_dir=str(path), export=False))
+    assert capsys.readouterr().out.splitlines()[-1] == f"run folder {path}"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table"]  # No SavedModel.
+    record = (path / "run.json").read_text()
+    assert "export" not in json.loads(record)["settings"]
+    monkeypatch.setattr(job, "run", None)
+    lines = reproduction(1, tmp_path / "table", data, (row.name,), depth="8").run()
+    assert [line.row.name for line in lines if line.errors] == [row.name]
+    assert (path / "run.json").read_text() == record
+    for name in REPORT:
+        (tmp_path / "table" / name).unlink()
+    words = r"run1 holds a run with other settings: train_steps \(2 there, 3 now\), learning_rate_drops .* --run_dir"
+    with pytest.raises(UserError, match=words):
+        collect(TABLES[1], Scale("8", 3, 8, data), tmp_path / "table")

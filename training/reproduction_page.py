@@ -1,0 +1,107 @@
+"""The page of a table: one file that needs no network and can be read without scripts; all in it is escaped."""
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from training.table_results import Line
+
+HERE = Path(__file__).parent
+# Nothing may be loaded but what the page itself holds.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+COLUMNS = ("row", "net", "data", "paper (%)", "here (%)", "scale of here")
+
+
+def page(heading: str, notes: Sequence[str], lines: Sequence[Line], figure: str) -> str:
+    """Returns the page.
+
+    Args:
+        heading: Its title.
+        notes: Paragraphs above the table.
+        lines: Of the table.
+        figure: SVG of all curves.
+    """
+    style, script = (HERE / f"reproduction_page.{kind}" for kind in ("css", "js"))
+    picture = base64.b64encode(figure.encode()).decode()
+    head = "".join(f'<th scope="col" aria-sort="none"><button type="button">{escape(c)}</button></th>' for c in COLUMNS)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<title>{escape(heading)}</title>
+<style>
+{style.read_text()}</style>
+</head>
+<body>
+<h1>{escape(heading)}</h1>
+{"".join(f"<p>{escape(note)}</p>" for note in notes)}
+<p class="scripted" hidden>A click on a heading sorts, a click on a row shows its curves.</p>
+<div class="wide"><table>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{"".join(_row(index, line) for index, line in enumerate(lines))}</tbody>
+</table></div>
+<section id="chosen" aria-live="polite" hidden></section>
+<h2>All curves</h2>
+<img alt="Training and test error of every run over its steps" src="data:image/svg+xml;base64,{picture}">
+<script type="application/json" id="curves">{_in_script(_curves(lines))}</script>
+<script>
+{script.read_text()}</script>
+</body>
+</html>
+"""
+
+
+def _row(index, line):
+    """Cells with the keys that they are sorted by."""
+    order = (line.name, line.row.net, line.row.data, line.number.error, line.median, line.scale_of_runs)
+    texts = (line.name, line.row.net, line.row.data, line.paper, line.here, line.scale_of_runs)
+    name = escape(texts[0])
+    if any(len(run.curve) for run in line.runs):
+        name = f'<button type="button" aria-pressed="false">{name}</button>'
+    cells = [f'<th scope="row" data-key="{_key(order[0])}">{name}</th>']
+    cells += [f'<td data-key="{_key(key)}">{escape(text)}</td>' for key, text in zip(order[1:], texts[1:], strict=True)]
+    return f'<tr data-row="{index}">{"".join(cells)}</tr>\n'
+
+
+def _key(value):
+    """What a cell is sorted by: a number, or text; empty where there is nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and math.isinf(value):
+        return "fail"
+    return escape(str(value))
+
+
+def _curves(lines):
+    """Of each line the steps and errors of its runs."""
+    columns = ("step", "train_error", "test_error")
+    return [
+        {
+            "name": line.name,
+            "here": line.here,
+            "paper": line.paper,
+            "scale": line.scale_of_runs,
+            "runs": [
+                {"number": run.number, "status": run.status}
+                | {name: [_finite(value) for value in run.curve[name].tolist()] for name in columns}
+                for run in line.runs
+                if len(run.curve)
+            ],
+        }
+        for line in lines
+    ]
+
+
+def _finite(value):
+    return round(value, 3) if math.isfinite(value) else None
+
+
+def _in_script(facts):
+    """JSON that cannot end the element it stands in."""
+    return json.dumps(facts, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,118 @@
+"""The report of a table: Markdown, CSV, a figure, and a page, each written at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from training.files import write_text
+from training.reproduction_page import page
+from training.reproduction_plots import draw_curves
+from training.table_results import Line
+from training.tables import Number, Table
+
+COLUMNS = ("row", "net", "data", "paper", "here", "scale of here")
+
+
+def write_report(table: Table, lines: Sequence[Line], folder: Path) -> None:
+    """Writes table.md, table.csv, curves.png, curves.svg and table.html to the folder."""
+    write_text(folder / "table.md", markdown(table, lines))
+    write_text(folder / "table.csv", frame(lines).to_csv(index=False))
+    draw_curves(table, lines, folder)
+    figure = (folder / "curves.svg").read_text()
+    write_text(folder / "table.html", page(heading(table), notes(table, lines), lines, figure))
+
+
+def heading(table: Table) -> str:
+    """Returns the title of the report."""
+    return f"Table {table.number} of the paper beside runs of this machine: {table.title}"
+
+
+def notes(table: Table, lines: Sequence[Line]) -> list[str]:
+    """Returns what has to be known to read the table; first of all whether it is at the paper's scale."""
+    found = []
+    below = [line for line in lines if line.scale_of_runs and not line.scale_of_runs.startswith("full")]
+    short = [line for line in lines if line.runs and len(line.errors) < table.runs]
+    if below or short:
+        found.append("Not at the paper's scale, and so no match for its numbers: beside each result stands its scale.")
+    crops = any(line.number.crop for line in lines)
+    measure = "Errors on the validation images in percent, top-1 / top-5" if crops else "Test errors in percent"
+    found.append(f"{measure}, after the last step: the median of the runs (mean ± deviation, of several).")
+    rule = "fail: the loss exploded"
+    if table.fails_above is not None:
+        rule += f", or, by the paper's rule, a test error above {table.fails_above:g} %"
+        rule += "; so few steps may leave a row there that is none in the paper" if below else ""
+    return [*found, f"{rule}.", *_environments(lines)]
+
+
+def _environments(lines):
+    """The machines and versions that the runs name, in words, each once."""
+    found = {}
+    for run in (run for line in lines for run in line.runs):
+        facts = run.record["environment"]
+        devices = ", ".join(facts["accelerators"]) or "no accelerator"
+        found[
+            f"Run on {facts['processor']}, {facts['cores']} cores, {devices}; keras_preresnet "
+            f"{facts['keras_preresnet']}, TensorFlow {facts['tensorflow']}, Keras {facts['keras']}."
+        ] = True
+    return list(found)
+
+
+def cells(line: Line) -> tuple[str, ...]:
+    """Returns the columns of a line, in the order of `COLUMNS`."""
+    return line.name, line.row.net, line.row.data, line.paper, line.here, line.scale_of_runs
+
+
+def markdown(table: Table, lines: Sequence[Line]) -> str:
+    """Returns the report as Markdown."""
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *([_escaped(cell) for cell in cells(line)] for line in lines)]
+    body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"# {heading(table)}\n\n{body}\n\n{_paragraphs(table, lines)}\n\n![training curves](curves.png)\n"
+
+
+def _paragraphs(table, lines):
+    return "\n\n".join(_escaped(note) for note in notes(table, lines))
+
+
+def _escaped(text):
+    """Names of data sets may hold anything."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+def frame(lines: Sequence[Line]) -> pd.DataFrame:
+    """Returns the numbers of the report: a row for each line, errors in percent, that of an exploded run infinite."""
+    return pd.DataFrame([_numbers(line) for line in lines])
+
+
+def _numbers(line):
+    number: Number = line.number
+    return {
+        "table": line.table.number,
+        "row": line.row.name,
+        "net": line.row.net,
+        "data": line.row.data,
+        "recipe": line.row.recipe if line.row.model else None,
+        "paper_test_size": number.crop,
+        "paper_error": number.error,
+        "paper_top5_error": number.top5,
+        "paper_mean": number.mean,
+        "paper_deviation": number.deviation,
+        "runs": len(line.errors),
+        "exploded": line.exploded,
+        "error": line.median,
+        "top5_error": line.top5,
+        "mean": line.mean,
+        "deviation": line.deviation,
+        "errors": " ".join(f"{error:.2f}" for error in line.errors),
+        "result": line.here,
+        "scale": line.scale_of_runs,
+    }
+
+
+def list_rows(table: Table) -> None:
+    """Prints the rows of a table, and runs nothing."""
+    print(f"Table {table.number}: {table.title}")
+    for row in table.rows:
+        for line in (Line(row, number, table, (), "") for number in row.paper):
+            recipe = f", recipe {row.recipe}" if row.model else ""
+            print(f"  {line.name}: {row.net}{recipe}, on {row.data}; the paper: {line.paper}")
