@@ -1,4 +1,4 @@
-"""Reproduces a table of the paper: python -m training.reproduce --table=1 --depth=20 --train_steps=2000.
+"""Reproduces a table of the paper: python -m training.reproduce --table=1 --depth=20 --train_steps=3200.
 
 Every row is a run of `training.train` in --run_dir/<row>/run<number>, with the seed number - 1. Beside them lie,
 written again after each run:
