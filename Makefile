@@ -3,7 +3,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 RUN = $(BIN)/python -m
-PYTEST = $(RUN) pytest -n 2 --dist=worksteal
+# Whole files, whose fixtures are then made once, the longest first: tests/conftest.py.
+PYTEST = $(RUN) pytest -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-slow lint clean
 

@@ -27,7 +27,7 @@ EXPORT = [
     "ai-edge-litert>=2.3",
     "tensorflow-serving-api>=2.21",  # The messages of warm-up requests.
 ]
-TEST = [*TRAIN, *EXPORT, "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "wheel"]
+TEST = [*TRAIN, *EXPORT, "pytest>=8", "pytest-xdist>=3.8", "ruff>=0.9", "wheel"]
 
 setup(
     name="keras-preresnet",

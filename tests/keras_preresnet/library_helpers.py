@@ -1,9 +1,10 @@
 """What the tests of the library share: numbers to compare, weights to compare them with, graphs to read."""
 
-from unittest import mock
+from itertools import product
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 DESIGN_NAMES = (
@@ -34,6 +35,19 @@ WORDS = {
     "StridedSlice": "subsample",
     "Mul": "times",
 }
+
+
+def thinned(*axes):
+    """Parameters: the product of the axes, slow but for the rows in which the last axis turns with the others.
+
+    Of three axes every two values meet in a quick row, of two axes every value has one.
+    """
+    rows = []
+    for indexes in product(*(range(len(axis)) for axis in axes)):
+        quick = sum(indexes[:-1]) % len(axes[-1]) == indexes[-1]
+        row = (axis[index] for axis, index in zip(axes, indexes, strict=True))
+        rows.append(pytest.param(*row, marks=() if quick else pytest.mark.slow))
+    return rows
 
 
 def normal(*shape, dtype="float32", seed=0):
@@ -71,12 +85,6 @@ def assert_one_line(error, *words):
     assert "\n" not in message
     for word in words:
         assert word in message, message
-
-
-def undrawn():
-    """A scope in which kernels start at zero: drawing the weights of deep nets takes most of the time to build them."""
-    zeros = lambda self, shape, dtype=None, **_: tf.zeros(shape, dtype)  # noqa: E731
-    return mock.patch.object(keras.initializers.VarianceScaling, "__call__", zeros)
 
 
 def randomize(layer, seed=0):

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from library_helpers import assert_one_line, undrawn
+from library_helpers import assert_one_line
+from undrawn import undrawn
 
 from keras_preresnet import ResidualNetwork, create_model
 from keras_preresnet.depths import smallest_depth

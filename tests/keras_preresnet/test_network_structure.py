@@ -13,9 +13,9 @@ from library_helpers import (
     order,
     path_words,
     randomize,
-    undrawn,
     word,
 )
+from undrawn import undrawn
 
 from keras_preresnet import ResidualNetwork
 

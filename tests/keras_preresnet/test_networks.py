@@ -12,8 +12,8 @@ from library_helpers import (
     assert_one_line,
     normal,
     numpy,
-    undrawn,
 )
+from undrawn import undrawn
 
 from keras_preresnet import ResidualNetwork
 

@@ -21,6 +21,7 @@ from library_helpers import (
 
 from keras_preresnet import ResidualNetwork, ResidualUnit, UnitStack
 
+KINDS = list(product(SHORTCUT_NAMES, BRANCH_NAMES))
 FORMS = {
     "looped": {"unroll": False},
     "unrolled": {"unroll": True},
@@ -29,12 +30,12 @@ FORMS = {
 }
 
 
-def every_unit(design, branches=BRANCH_NAMES, **form):
-    """One model with an output for each shortcut and branch: a widening unit, and a stack after it."""
+def every_unit(design, kinds=KINDS, **form):
+    """One model with an output for each kind, a shortcut and a branch: a widening unit, and a stack after it."""
     images = keras.Input((6, 6, 3))
     x = keras.layers.Conv2D(4, 3, name="stem")(images)
     outputs = []
-    for shortcut, branch in product(SHORTCUT_NAMES, branches):
+    for shortcut, branch in kinds:
         unit = {"branch": branch, "design": design, "shortcut": shortcut}
         widening = ("projection", "zero_padding")[len(outputs) % 2]
         y = ResidualUnit(8, strides=2, widening=widening, stride_place="3x3", name=f"{shortcut}_{branch}_unit", **unit)(
@@ -78,9 +79,23 @@ def networks():
         yield policy, ResidualNetwork(**tiny, dtype=policy, input_shape=(8, 8, 3), shortcut="exclusive_gating")
 
 
+def in_turn(number):
+    """Every shortcut, with a branch of its own, another one for the next number."""
+    return [(shortcut, BRANCH_NAMES[(number + k) % 3]) for k, shortcut in enumerate(SHORTCUT_NAMES)]
+
+
 def test_everything_saved_gives_the_same_outputs_in_a_fresh_process(tmp_path):
-    models = {design: every_unit(design, unroll=False) for design in DESIGN_NAMES}
-    models.update(networks())
+    """Every two of design, shortcut and branch; all three in the slow test."""
+    units = {design: every_unit(design, in_turn(k), unroll=False) for k, design in enumerate(DESIGN_NAMES)}
+    require_the_same_in_a_fresh_process({**units, **dict(networks())}, tmp_path)
+
+
+@pytest.mark.slow
+def test_every_unit_saved_gives_the_same_outputs_in_a_fresh_process(tmp_path):
+    require_the_same_in_a_fresh_process({design: every_unit(design, unroll=False) for design in DESIGN_NAMES}, tmp_path)
+
+
+def require_the_same_in_a_fresh_process(models, tmp_path):
     for name, model in models.items():
         save(trained(model), tmp_path, name)
     script = Path(__file__).with_name("fresh_process.py")
@@ -92,7 +107,8 @@ def test_everything_saved_gives_the_same_outputs_in_a_fresh_process(tmp_path):
 @pytest.mark.parametrize("design", ["original", "full_preactivation"])
 def test_weights_saved_in_one_form_load_into_the_others(design, tmp_path):
     """With the same weights the forms compute the same: test_stacks_equality.py."""
-    forms = [every_unit(design, ["basic"], **FORMS[name]) for name in ("looped", "unrolled", "rematerialised")]
+    kinds = list(product(SHORTCUT_NAMES, ["basic"]))
+    forms = [every_unit(design, kinds, **FORMS[name]) for name in ("looped", "unrolled", "rematerialised")]
     file = tmp_path / "model.weights.h5"
     for seed, model in enumerate(forms):
         weights = randomize(model, seed).get_weights()

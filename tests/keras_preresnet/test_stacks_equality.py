@@ -4,7 +4,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from library_helpers import BRANCH_NAMES, DESIGN_NAMES, SHORTCUT_NAMES, assert_close, normal, numpy, randomize
+from library_helpers import (
+    BRANCH_NAMES,
+    DESIGN_NAMES,
+    SHORTCUT_NAMES,
+    assert_close,
+    normal,
+    numpy,
+    randomize,
+    thinned,
+)
 
 from keras_preresnet import ResidualUnit, UnitStack
 
@@ -24,7 +33,8 @@ every_kind = pytest.mark.parametrize(
         *((design, "exclusive_gating") for design in DESIGN_NAMES[:-1]),
     ],
 )
-both_halves = pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+HALVES = ("mixed_bfloat16", "mixed_float16")
+both_halves = pytest.mark.parametrize("policy", HALVES)
 
 
 def new_stack(unit, form, policy="float32"):
@@ -67,8 +77,7 @@ def results(unit, form, policy="float32", training=True, graph=True):
     return run(new_stack(unit, form, policy), training, graph)
 
 
-@every_design
-@every_shortcut
+@every_kind
 def test_in_training(design, shortcut):
     """Eager, the units run one by one."""
     unit = {"design": design, "shortcut": shortcut}
@@ -107,8 +116,7 @@ def test_gradients_at_inference(design):
     assert_close(results(unit, LOOP, training=False), results(unit, {}, training=False, **EAGER), **FLOAT32)
 
 
-@pytest.mark.parametrize("branch", ["one_layer", "bottleneck"])
-@every_design
+@pytest.mark.parametrize(("design", "branch"), thinned(DESIGN_NAMES, ("one_layer", "bottleneck")))
 def test_of_the_other_branches(design, branch):
     """In float64, where rounding hides nothing."""
     unit = {"design": design, "branch": branch}
@@ -134,9 +142,8 @@ def check_half(policy, design, shortcut, forms=(LOOP,), training=True):
     return expected
 
 
-@both_halves
-@every_shortcut
-def test_every_shortcut_in_half_precision(policy, shortcut):
+@pytest.mark.parametrize(("shortcut", "policy"), thinned(SHORTCUT_NAMES, HALVES))
+def test_every_shortcut_in_half_precision(shortcut, policy):
     check_half(policy, "full_preactivation", shortcut)
 
 
@@ -203,9 +210,7 @@ def check_against_separate_units(training, graph=False, **unit):
     assert_close(run(stack, training, graph), expected, 1e-11, 1.0)
 
 
-@pytest.mark.parametrize("branch", BRANCH_NAMES)
-@every_design
-@every_shortcut
+@pytest.mark.parametrize(("design", "shortcut", "branch"), thinned(DESIGN_NAMES, SHORTCUT_NAMES, BRANCH_NAMES))
 def test_equals_units_that_stand_for_themselves(design, shortcut, branch):
     check_against_separate_units(True, design=design, shortcut=shortcut, branch=branch)
 

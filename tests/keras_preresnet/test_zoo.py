@@ -4,7 +4,8 @@ import inspect
 
 import keras
 import pytest
-from library_helpers import assert_close, assert_one_line, normal, undrawn
+from library_helpers import assert_close, assert_one_line, normal
+from undrawn import undrawn
 
 import keras_preresnet
 from keras_preresnet import create_model, list_models

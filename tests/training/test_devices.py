@@ -20,20 +20,18 @@ import pytest
 from training.devices import choose_strategy, is_chief, steps_per_call, uses_xla, workers
 from training.errors import UserError
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+HALVES = ("mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", *HALVES)
 TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05, "mixed_float16": 0.02}  # Of losses, against float32.
 XLA = {"float32": 1e-3, "mixed_bfloat16": 0.05, "mixed_float16": 0.02}  # Of losses, against the same without XLA.
 IN_PARTS = {"recipe": {"accumulation_steps": 2}}
 SYNCHRONISED = {"sync_batch_norm": True, "net": {"unroll": True}}
 HERE = {
-    **{f"one {precision}": {"precision": precision} for precision in PRECISIONS},
     **{f"in parts {precision}": {**IN_PARTS, "precision": precision} for precision in PRECISIONS},
     **{f"mirrored {precision}": {"cpu_replicas": 2, "precision": precision} for precision in PRECISIONS},
-    **{
-        f"mirrored XLA {precision}": {"cpu_replicas": 2, "precision": precision, "jit_compile": True}
-        for precision in PRECISIONS
-    },
+    "one float32": {},
     "one XLA float32": {"jit_compile": True},
+    "mirrored XLA float32": {"cpu_replicas": 2, "jit_compile": True},
     "several steps a call": {"steps_per_call": 5},
     "mirrored several steps a call": {"cpu_replicas": 2, "steps_per_call": 5},
     "synchronised": {"cpu_replicas": 2, **SYNCHRONISED},
@@ -48,11 +46,17 @@ HERE = {
 }
 WORKERS = {
     "workers float32": {"stops": True},
-    "workers XLA float32": {"jit_compile": True},
-    "workers mixed_bfloat16": {"precision": "mixed_bfloat16"},
     "workers mixed_float16": {"precision": "mixed_float16"},
     "workers synchronised": SYNCHRONISED,
 }
+SLOW_HERE = {
+    **{f"one {precision}": {"precision": precision} for precision in HALVES},
+    **{
+        f"mirrored XLA {precision}": {"cpu_replicas": 2, "precision": precision, "jit_compile": True}
+        for precision in HALVES
+    },
+}
+SLOW_WORKERS = {"workers XLA float32": {"jit_compile": True}, "workers mixed_bfloat16": {"precision": "mixed_bfloat16"}}
 
 
 def _start(settings, file, **environment):
@@ -83,21 +87,37 @@ def free_ports(count):
     return ports
 
 
-@pytest.fixture(scope="module")
-def here(tmp_path_factory):
-    file = tmp_path_factory.mktemp("here") / "found.npz"
-    return _read(_start(HERE, file), file)
+def _run_here(runs, folder):
+    return _read(_start(runs, folder / "found.npz"), folder / "found.npz")
 
 
-@pytest.fixture(scope="module")
-def both_workers(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("workers")
+def _run_workers(runs, folder):
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     processes = []
     for index in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        processes.append(_start(WORKERS, folder / f"{index}.npz", TF_CONFIG=json.dumps(task)))
+        processes.append(_start(runs, folder / f"{index}.npz", TF_CONFIG=json.dumps(task)))
     return [_read(process, folder / f"{index}.npz") for index, process in enumerate(processes)]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    return _run_here(HERE, tmp_path_factory.mktemp("here"))
+
+
+@pytest.fixture(scope="module")
+def both_workers(tmp_path_factory):
+    return _run_workers(WORKERS, tmp_path_factory.mktemp("workers"))
+
+
+@pytest.fixture(scope="module")
+def slow_here(here, tmp_path_factory):
+    return {**here, **_run_here(SLOW_HERE, tmp_path_factory.mktemp("slow_here"))}
+
+
+@pytest.fixture(scope="module")
+def slow_workers(tmp_path_factory):
+    return _run_workers(SLOW_WORKERS, tmp_path_factory.mktemp("slow_workers"))
 
 
 def _require_equal(ours, reference, tolerance, kinds=("losses", "weight/", "totals", "norms")):
@@ -113,9 +133,14 @@ def test_two_replicas_do_what_one_device_does_in_two_parts(here, precision):
     _require_equal(here[f"mirrored {precision}"], here[f"in parts {precision}"], 1e-6)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_parts_are_normalized_separately(here, precision):
-    assert abs(here[f"one {precision}"]["losses"] - here[f"in parts {precision}"]["losses"]).max() > 1e-3
+def test_parts_are_normalized_separately(here):
+    assert abs(here["one float32"]["losses"] - here["in parts float32"]["losses"]).max() > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", HALVES)
+def test_parts_are_normalized_separately_in_half_precision(slow_here, precision):
+    assert abs(slow_here[f"one {precision}"]["losses"] - slow_here[f"in parts {precision}"]["losses"]).max() > 1e-3
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -125,16 +150,21 @@ def test_half_precision_is_near_float32(here, precision):
     np.testing.assert_allclose(ours, reference, atol=TOLERANCE[precision])
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_xla_makes_the_same_steps(here, precision):
+def _require_the_steps_of_xla(found, kind, precision):
     """It rounds elsewhere, and a ReLU that opens by a rounding error changes the gradient of that step."""
-    np.testing.assert_allclose(
-        here[f"mirrored XLA {precision}"]["losses"], here[f"mirrored {precision}"]["losses"], atol=XLA[precision]
-    )
-    if precision == "float32":
-        np.testing.assert_allclose(
-            here["one XLA float32"]["losses"], here["one float32"]["losses"], atol=XLA["float32"]
-        )
+    ours, reference = (found[f"{kind} {precision}"]["losses"] for kind in (f"{kind} XLA", kind))
+    np.testing.assert_allclose(ours, reference, atol=XLA[precision])
+
+
+@pytest.mark.parametrize("kind", ["one", "mirrored"])
+def test_xla_makes_the_same_steps(here, kind):
+    _require_the_steps_of_xla(here, kind, "float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", HALVES)
+def test_xla_makes_the_same_steps_in_half_precision(slow_here, precision):
+    _require_the_steps_of_xla(slow_here, "mirrored", precision)
 
 
 def test_statistics_move_by_the_mean_over_the_replicas(here):
@@ -197,16 +227,27 @@ def test_averages_and_clipping_are_those_of_the_whole_gradient(here):
     assert any(np.any(mirrored[a] != here["mirrored float32"][a]) for a in averages)
 
 
-@pytest.mark.parametrize("name", ["float32", "mixed_bfloat16", "mixed_float16", "synchronised"])
-def test_two_processes_do_what_two_replicas_of_one_do(here, both_workers, name):
+def _require_two_replicas(found, here, name):
     reference = here[name if name == "synchronised" else f"mirrored {name}"]
-    for found in both_workers:
-        kinds = ("losses", "weight/", "totals", "norms", "statistic/")
-        _require_equal(found[f"workers {name}"], reference, TOLERANCE["float32"], kinds)
+    kinds = ("losses", "weight/", "totals", "norms", "statistic/")
+    _require_equal(found[f"workers {name}"], reference, TOLERANCE["float32"], kinds)
 
 
-def test_two_processes_under_xla(here, both_workers):
+@pytest.mark.parametrize("name", ["float32", "mixed_float16", "synchronised"])
+def test_two_processes_do_what_two_replicas_of_one_do(here, both_workers, name):
     for found in both_workers:
+        _require_two_replicas(found, here, name)
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_two_replicas_of_one_do_in_bfloat16(here, slow_workers):
+    for found in slow_workers:
+        _require_two_replicas(found, here, "mixed_bfloat16")
+
+
+@pytest.mark.slow
+def test_two_processes_under_xla(here, slow_workers):
+    for found in slow_workers:
         losses, reference = found["workers XLA float32"]["losses"], here["mirrored float32"]["losses"]
         np.testing.assert_allclose(losses, reference, atol=XLA["float32"])
 

@@ -78,7 +78,13 @@ def test_the_warm_up_requests_are_answered(exported):
 
 def test_int8_in_the_program_as_a_user_starts_it(run, exported, tmp_path):
     process = run_program(
-        "export", f"--net={run}", "--formats=litert_int8", "--test_images=360", "--output_dir=out", cwd=tmp_path
+        "export",
+        f"--net={run}",
+        "--formats=litert_int8",
+        "--test_images=360",
+        "--output_dir=out",
+        cwd=tmp_path,
+        fresh=True,
     )
     assert process.returncode == 0, process.stderr
     assert "litert_int8: out/model_int8.tflite, " in process.stdout

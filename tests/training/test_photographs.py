@@ -22,7 +22,7 @@ MODES = (
     ("gif", lambda image: image),
     ("bmp", lambda image: image),
 )
-TRAIN = ("train", "--model=PreResNet20", "--batch_size=32", "--precision=mixed_bfloat16")
+TRAIN = ("train", "--depth=8", "--batch_size=32", "--precision=mixed_bfloat16")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ RESULT = "test accuracy"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
-    process = run_program("train", *QUICK, "--run_dir=run", "--saved_model_dir=net", cwd=folder)
+    process = run_program("train", *QUICK, "--run_dir=run", "--saved_model_dir=net", cwd=folder, fresh=True)
     assert process.returncode == 0, process.stderr
     return folder, process
 
@@ -82,7 +82,7 @@ def test_other_flags_are_refused_by_name(run):
 
 def test_the_exported_net_answers_about_an_image(run):
     folder, _ = run
-    process = run_program("predict", "--saved_model=net", "--index=3", cwd=folder)
+    process = run_program("predict", "--saved_model=net", "--index=3", cwd=folder, fresh=True)
     assert process.returncode == 0, process.stderr
     assert "test image 3 of digits: the net says" in process.stdout
     assert "; the truth is " in process.stdout

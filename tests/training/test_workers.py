@@ -16,7 +16,7 @@ from test_devices import free_ports
 
 FLAGS = (
     "--data=set.npz",
-    "--model=PreResNet20",
+    "--depth=8",
     "--recipe=digits",
     "--batch_size=16",
     "--learning_rate=0.02",
