@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 # Everything that has a state: dropout's seeds, loss sums between evaluations, a moving average, the best so far.
 FLAGS = (
     "--data=digits",
-    "--depth=14",
     "--shortcut=dropout",
     "--shortcut_options=rate=0.1",
     "--precision=mixed_bfloat16",
