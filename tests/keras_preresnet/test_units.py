@@ -95,7 +95,7 @@ def test_no_convolution_has_a_bias_and_kernels_start_with_their_deviation(design
 
 @pytest.mark.parametrize(
     ("branch", "strides", "stride_place", "widening", "shortcut"),
-    thinned(BRANCH_NAMES, (1, 2, 3), ("first", "3x3"), WIDENINGS, ("exclusive_gating", "convolution")),
+    thinned(BRANCH_NAMES, (1, 2, 3), ("first", "3x3"), tuple(WIDENINGS), ("exclusive_gating", "convolution")),
 )
 def test_the_shape_is_what_it_says(branch, strides, stride_place, widening, shortcut):
     unit = ResidualUnit(8, strides, branch, shortcut=shortcut, widening=widening, stride_place=stride_place)
