@@ -40,7 +40,7 @@ WORDS = {
 def thinned(*axes):
     """Parameters: the product of the axes, slow but for the rows in which the last axis turns with the others.
 
-    Of three axes every two values meet in a quick row, of two axes every value has one.
+    Of n axes every n - 1 values meet in a quick row, so long as the last axis is the shortest.
     """
     rows = []
     for indexes in product(*(range(len(axis)) for axis in axes)):

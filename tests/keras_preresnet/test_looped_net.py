@@ -104,7 +104,7 @@ def test_a_frozen_model_does_not_move(design, shortcut):
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), weights, strict=True))
 
 
-@pytest.mark.parametrize("design", ["original", "full_preactivation"])
+@pytest.mark.parametrize("design", [pytest.param("original", marks=pytest.mark.slow), "full_preactivation"])
 def test_a_frozen_stack_and_unit_do_not_move_until_they_are_freed(design):
     model = looped(design=design)
     frozen = [model.get_layer(name) for name in ("stage1_units", "stage2_unit1")]

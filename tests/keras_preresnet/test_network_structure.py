@@ -13,6 +13,7 @@ from library_helpers import (
     order,
     path_words,
     randomize,
+    thinned,
     word,
 )
 from undrawn import undrawn
@@ -201,10 +202,16 @@ class Stock:
         return keras.Model(images, y)
 
 
-@pytest.mark.parametrize("widening", ["projection", "zero_padding"])
-@pytest.mark.parametrize(("depth", "branch", "n"), [(20, "basic", 3), (20, "bottleneck", 2), (20, "one_layer", 6)])
-@pytest.mark.parametrize("design", ["full_preactivation", "original"])
-def test_equals_the_same_net_in_stock_keras(design, depth, branch, n, widening):
+@pytest.mark.parametrize(
+    ("branch_and_n", "widening", "design"),
+    thinned(
+        (("basic", 3), ("bottleneck", 2), ("one_layer", 6)),
+        ("projection", "zero_padding"),
+        ("full_preactivation", "original"),
+    ),
+)
+def test_equals_the_same_net_in_stock_keras(branch_and_n, widening, design):
+    depth, (branch, n) = 20, branch_and_n
     """At inference, after two steps have set the statistics; every weight of ours is used once."""
     model = ResidualNetwork(depth, branch=branch, design=design, widening=widening, input_shape=(16, 16, 3))
     randomize(model)

@@ -104,7 +104,7 @@ def require_the_same_in_a_fresh_process(models, tmp_path):
     assert process.stdout.split("\n")[:-1] == [f"same {name}" for name in sorted(models)]
 
 
-@pytest.mark.parametrize("design", ["original", "full_preactivation"])
+@pytest.mark.parametrize("design", ["original", pytest.param("full_preactivation", marks=pytest.mark.slow)])
 def test_weights_saved_in_one_form_load_into_the_others(design, tmp_path):
     """With the same weights the forms compute the same: test_stacks_equality.py."""
     kinds = list(product(SHORTCUT_NAMES, ["basic"]))

@@ -124,7 +124,7 @@ def test_of_the_other_branches(design, branch):
     assert_close(results(unit, LOOP, "float64"), expected, 1e-11, 1.0)
 
 
-@every_shortcut
+@pytest.mark.parametrize("shortcut", ["identity", "exclusive_gating", "dropout"])
 def test_without_a_loop(shortcut):
     unit = {"shortcut": shortcut}
     expected = results(unit, {}, **EAGER)

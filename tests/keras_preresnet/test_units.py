@@ -14,9 +14,10 @@ from library_helpers import (
     numpy,
     randomize,
     statistics,
+    thinned,
 )
 
-from keras_preresnet import BRANCHES, ResidualUnit
+from keras_preresnet import BRANCHES, WIDENINGS, ResidualUnit
 
 # Kinds of layers before the addition and after it; kernels without their k x k are taken in order.
 STOCK = {
@@ -92,11 +93,10 @@ def test_no_convolution_has_a_bias_and_kernels_start_with_their_deviation(design
     assert all(not np.array_equal(a, b) for i, a in enumerate(kernels) for b in kernels[:i])
 
 
-@pytest.mark.parametrize("widening", ["projection", "zero_padding"])
-@pytest.mark.parametrize("stride_place", ["first", "3x3"])
-@pytest.mark.parametrize("strides", [1, 2, 3])
-@pytest.mark.parametrize("branch", BRANCH_NAMES)
-@pytest.mark.parametrize("shortcut", ["exclusive_gating", "convolution"])
+@pytest.mark.parametrize(
+    ("branch", "strides", "stride_place", "widening", "shortcut"),
+    thinned(BRANCH_NAMES, (1, 2, 3), ("first", "3x3"), tuple(WIDENINGS), ("exclusive_gating", "convolution")),
+)
 def test_the_shape_is_what_it_says(branch, strides, stride_place, widening, shortcut):
     unit = ResidualUnit(8, strides, branch, shortcut=shortcut, widening=widening, stride_place=stride_place)
     for side in (1, 7):
@@ -121,18 +121,19 @@ def check_policy(policy, design, shortcut):
     assert unit(x, training=True).dtype.name == y.dtype.name
 
 
-@pytest.mark.parametrize("design", DESIGN_NAMES)
-@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
-def test_every_unit_under_mixed_policies(design, shortcut):
-    for policy in ("mixed_bfloat16", "mixed_float16"):
-        check_policy(policy, design, shortcut)
+@pytest.mark.parametrize(
+    ("design", "shortcut", "policy"), thinned(DESIGN_NAMES, SHORTCUT_NAMES, ("mixed_bfloat16", "mixed_float16"))
+)
+def test_every_unit_under_mixed_policies(design, shortcut, policy):
+    check_policy(policy, design, shortcut)
 
 
-@pytest.mark.parametrize("policy", ["bfloat16", "float16", "float64"])
-@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
-def test_every_shortcut_under_pure_policies(policy, shortcut):
-    for design in ("original", "full_preactivation"):
-        check_policy(policy, design, shortcut)
+@pytest.mark.parametrize(
+    ("shortcut", "policy", "design"),
+    thinned(SHORTCUT_NAMES, ("bfloat16", "float16", "float64"), ("original", "full_preactivation")),
+)
+def test_every_shortcut_under_pure_policies(shortcut, policy, design):
+    check_policy(policy, design, shortcut)
 
 
 def test_the_policy_of_keras_is_taken():
@@ -162,7 +163,7 @@ def own_model():
     return keras.Model(images, keras.layers.Dense(2)(x))
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_units_learn_in_anybodys_own_model(policy):
     """Two classes that differ in their mean: certain after a few steps."""
     keras.config.set_dtype_policy(policy)

@@ -12,15 +12,14 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from programs import ROOT, run_program
 
 import keras_preresnet  # noqa: F401 - registers its layers.
 
 TIME_COLUMNS = ["images_per_second", "waiting_share", "seconds"]
-ROOT = Path(__file__).parents[2]
 # Everything that has a state: dropout's seeds, loss sums between evaluations, a moving average, the best so far.
 FLAGS = (
     "--data=digits",
-    "--depth=14",
     "--shortcut=dropout",
     "--shortcut_options=rate=0.1",
     "--precision=mixed_bfloat16",
@@ -33,21 +32,24 @@ FLAGS = (
 )
 
 
-def start(folder: Path, steps: int, *more: str) -> subprocess.Popen:
+def _flags(folder: Path, steps: int) -> tuple[str, ...]:
+    return *FLAGS, f"--train_steps={steps}", f"--run_dir={folder / 'run'}", f"--saved_model_dir={folder / 'net'}"
+
+
+def start(folder: Path, steps: int) -> subprocess.Popen:
     """Starts the run in `folder`."""
-    own = (f"--train_steps={steps}", f"--run_dir={folder / 'run'}", f"--saved_model_dir={folder / 'net'}")
-    command = [sys.executable, "-m", "training.train", *FLAGS, *own, *more]
+    command = [sys.executable, "-m", "training.train", *_flags(folder, steps)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def finish(process: subprocess.Popen) -> str:
-    """Waits for the end of a run that must succeed; returns what it printed."""
-    output, errors = process.communicate(timeout=400)
-    assert process.returncode == 0, errors[-3000:]
-    return output
+def finish(folder: Path, steps: int) -> subprocess.CompletedProcess:
+    """Makes the run in `folder`, or goes on with it, to its end, which must be a good one."""
+    process = run_program("train", *_flags(folder, steps), cwd=folder)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process
 
 
 def newest_step(folder: Path) -> int:

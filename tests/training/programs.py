@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 NOISE = ("I0000", "E0000", "W0000", "WARNING: All log", "To enable the following")  # Of TensorFlow's C++ parts.
-SECONDS = 300
+SECONDS = 400
 
 
 @functools.cache

@@ -20,17 +20,25 @@ import pytest
 from training.devices import choose_strategy, is_chief, steps_per_call, uses_xla, workers
 from training.errors import UserError
 
-HALVES = ("mixed_bfloat16", "mixed_float16")
-PRECISIONS = ("float32", *HALVES)
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+FLOAT32_QUICK = ["float32", *(pytest.param(precision, marks=pytest.mark.slow) for precision in PRECISIONS[1:])]
+BFLOAT16_SLOW = ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"]
 TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 0.05, "mixed_float16": 0.02}  # Of losses, against float32.
 XLA = {"float32": 1e-3, "mixed_bfloat16": 0.05, "mixed_float16": 0.02}  # Of losses, against the same without XLA.
 IN_PARTS = {"recipe": {"accumulation_steps": 2}}
 SYNCHRONISED = {"sync_batch_norm": True, "net": {"unroll": True}}
-HERE = {
-    **{f"in parts {precision}": {**IN_PARTS, "precision": precision} for precision in PRECISIONS},
-    **{f"mirrored {precision}": {"cpu_replicas": 2, "precision": precision} for precision in PRECISIONS},
-    "one float32": {},
+SLOW_HERE = {
+    **{f"one {precision}": {"precision": precision} for precision in PRECISIONS[1:]},
+    **{f"mirrored XLA {p}": {"cpu_replicas": 2, "precision": p, "jit_compile": True} for p in PRECISIONS[1:]},
+    "in parts mixed_bfloat16": {**IN_PARTS, "precision": "mixed_bfloat16"},
     "one XLA float32": {"jit_compile": True},
+    "slow data": {"seconds": 0.1},
+}
+HERE = {
+    "one float32": {},
+    "in parts float32": IN_PARTS,
+    "in parts mixed_float16": {**IN_PARTS, "precision": "mixed_float16"},
+    **{f"mirrored {precision}": {"cpu_replicas": 2, "precision": precision} for precision in PRECISIONS},
     "mirrored XLA float32": {"cpu_replicas": 2, "jit_compile": True},
     "several steps a call": {"steps_per_call": 5},
     "mirrored several steps a call": {"cpu_replicas": 2, "steps_per_call": 5},
@@ -39,24 +47,16 @@ HERE = {
     "dropout in parts": {**IN_PARTS, "net": {"shortcut": "dropout", "shortcut_options": {"seed": 3}}},
     "mirrored parts": {"cpu_replicas": 2, **IN_PARTS},
     "in four parts": {"recipe": {"accumulation_steps": 4}},
-    "slow data": {"seconds": 0.1},
     "slow data mirrored": {"cpu_replicas": 2, "seconds": 0.1},
     "average mirrored": {"cpu_replicas": 2, "recipe": {"ema_momentum": 0.5, "clip_norm": 0.1}},
     "average in parts": {"recipe": {"ema_momentum": 0.5, "clip_norm": 0.1, "accumulation_steps": 2}},
 }
+SLOW_WORKERS = {"XLA float32": {"jit_compile": True}, "mixed_bfloat16": {"precision": "mixed_bfloat16"}}
 WORKERS = {
-    "workers float32": {"stops": True},
-    "workers mixed_float16": {"precision": "mixed_float16"},
-    "workers synchronised": SYNCHRONISED,
+    "float32": {"stops": True},
+    "mixed_float16": {"precision": "mixed_float16"},
+    "synchronised": SYNCHRONISED,
 }
-SLOW_HERE = {
-    **{f"one {precision}": {"precision": precision} for precision in HALVES},
-    **{
-        f"mirrored XLA {precision}": {"cpu_replicas": 2, "precision": precision, "jit_compile": True}
-        for precision in HALVES
-    },
-}
-SLOW_WORKERS = {"workers XLA float32": {"jit_compile": True}, "workers mixed_bfloat16": {"precision": "mixed_bfloat16"}}
 
 
 def _start(settings, file, **environment):
@@ -87,8 +87,31 @@ def free_ports(count):
     return ports
 
 
-def _run_here(runs, folder):
-    return _read(_start(runs, folder / "found.npz"), folder / "found.npz")
+class _Found(dict):
+    """What runs have found, by name; the slow runs are made when the first of them is asked for."""
+
+    def __init__(self, make, quick, slow):
+        super().__init__(make(quick))
+        self._make_the_rest = lambda: make(slow)
+
+    def __missing__(self, name):
+        self.update(self._make_the_rest())
+        return dict(self)[name]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    def make(runs):
+        file = tmp_path_factory.mktemp("here") / "found.npz"
+        return _read(_start(runs, file), file)
+
+    return _Found(make, HERE, SLOW_HERE)
+
+
+@pytest.fixture(scope="module")
+def both_workers(tmp_path_factory):
+    """Of each run what the first and the second process have found."""
+    return _Found(lambda runs: _run_workers(runs, tmp_path_factory.mktemp("workers")), WORKERS, SLOW_WORKERS)
 
 
 def _run_workers(runs, folder):
@@ -97,27 +120,8 @@ def _run_workers(runs, folder):
     for index in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         processes.append(_start(runs, folder / f"{index}.npz", TF_CONFIG=json.dumps(task)))
-    return [_read(process, folder / f"{index}.npz") for index, process in enumerate(processes)]
-
-
-@pytest.fixture(scope="module")
-def here(tmp_path_factory):
-    return _run_here(HERE, tmp_path_factory.mktemp("here"))
-
-
-@pytest.fixture(scope="module")
-def both_workers(tmp_path_factory):
-    return _run_workers(WORKERS, tmp_path_factory.mktemp("workers"))
-
-
-@pytest.fixture(scope="module")
-def slow_here(here, tmp_path_factory):
-    return {**here, **_run_here(SLOW_HERE, tmp_path_factory.mktemp("slow_here"))}
-
-
-@pytest.fixture(scope="module")
-def slow_workers(tmp_path_factory):
-    return _run_workers(SLOW_WORKERS, tmp_path_factory.mktemp("slow_workers"))
+    found = [_read(process, folder / f"{index}.npz") for index, process in enumerate(processes)]
+    return {name: [one[name] for one in found] for name in runs}
 
 
 def _require_equal(ours, reference, tolerance, kinds=("losses", "weight/", "totals", "norms")):
@@ -128,19 +132,14 @@ def _require_equal(ours, reference, tolerance, kinds=("losses", "weight/", "tota
         np.testing.assert_allclose(ours[key], reference[key], rtol=tolerance, atol=tolerance, err_msg=key)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", BFLOAT16_SLOW)
 def test_two_replicas_do_what_one_device_does_in_two_parts(here, precision):
     _require_equal(here[f"mirrored {precision}"], here[f"in parts {precision}"], 1e-6)
 
 
-def test_parts_are_normalized_separately(here):
-    assert abs(here["one float32"]["losses"] - here["in parts float32"]["losses"]).max() > 1e-3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", HALVES)
-def test_parts_are_normalized_separately_in_half_precision(slow_here, precision):
-    assert abs(slow_here[f"one {precision}"]["losses"] - slow_here[f"in parts {precision}"]["losses"]).max() > 1e-3
+@pytest.mark.parametrize("precision", FLOAT32_QUICK)
+def test_parts_are_normalized_separately(here, precision):
+    assert abs(here[f"one {precision}"]["losses"] - here[f"in parts {precision}"]["losses"]).max() > 1e-3
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -150,21 +149,20 @@ def test_half_precision_is_near_float32(here, precision):
     np.testing.assert_allclose(ours, reference, atol=TOLERANCE[precision])
 
 
-def _require_the_steps_of_xla(found, kind, precision):
+def _require_the_steps_of_xla(here, kind, precision):
     """It rounds elsewhere, and a ReLU that opens by a rounding error changes the gradient of that step."""
-    ours, reference = (found[f"{kind} {precision}"]["losses"] for kind in (f"{kind} XLA", kind))
+    ours, reference = here[f"{kind} XLA {precision}"]["losses"], here[f"{kind} {precision}"]["losses"]
     np.testing.assert_allclose(ours, reference, atol=XLA[precision])
 
 
-@pytest.mark.parametrize("kind", ["one", "mirrored"])
-def test_xla_makes_the_same_steps(here, kind):
-    _require_the_steps_of_xla(here, kind, "float32")
+@pytest.mark.parametrize("precision", FLOAT32_QUICK)
+def test_replicas_make_the_same_steps_under_xla(here, precision):
+    _require_the_steps_of_xla(here, "mirrored", precision)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", HALVES)
-def test_xla_makes_the_same_steps_in_half_precision(slow_here, precision):
-    _require_the_steps_of_xla(slow_here, "mirrored", precision)
+def test_one_device_makes_the_same_steps_under_xla(here):
+    _require_the_steps_of_xla(here, "one", "float32")
 
 
 def test_statistics_move_by_the_mean_over_the_replicas(here):
@@ -210,7 +208,7 @@ def test_parts_within_replicas_are_the_parts_of_one_device(here):
     _require_equal(here["mirrored parts"], here["in four parts"], 1e-6)
 
 
-@pytest.mark.parametrize("name", ["slow data", "slow data mirrored"])
+@pytest.mark.parametrize("name", [pytest.param("slow data", marks=pytest.mark.slow), "slow data mirrored"])
 def test_waiting_for_data_is_counted(here, name):
     """The first batch but one on takes 0.1 s for each replica, which the steps are too short to hide."""
     assert here[name]["waits"][2:].mean() > 0.04
@@ -227,35 +225,25 @@ def test_averages_and_clipping_are_those_of_the_whole_gradient(here):
     assert any(np.any(mirrored[a] != here["mirrored float32"][a]) for a in averages)
 
 
-def _require_two_replicas(found, here, name):
-    reference = here[name if name == "synchronised" else f"mirrored {name}"]
-    kinds = ("losses", "weight/", "totals", "norms", "statistic/")
-    _require_equal(found[f"workers {name}"], reference, TOLERANCE["float32"], kinds)
-
-
-@pytest.mark.parametrize("name", ["float32", "mixed_float16", "synchronised"])
+@pytest.mark.parametrize("name", [*BFLOAT16_SLOW, "synchronised"])
 def test_two_processes_do_what_two_replicas_of_one_do(here, both_workers, name):
-    for found in both_workers:
-        _require_two_replicas(found, here, name)
+    reference = here[name if name == "synchronised" else f"mirrored {name}"]
+    for found in both_workers[name]:
+        kinds = ("losses", "weight/", "totals", "norms", "statistic/")
+        _require_equal(found, reference, TOLERANCE["float32"], kinds)
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_two_replicas_of_one_do_in_bfloat16(here, slow_workers):
-    for found in slow_workers:
-        _require_two_replicas(found, here, "mixed_bfloat16")
-
-
-@pytest.mark.slow
-def test_two_processes_under_xla(here, slow_workers):
-    for found in slow_workers:
-        losses, reference = found["workers XLA float32"]["losses"], here["mirrored float32"]["losses"]
+def test_two_processes_under_xla(here, both_workers):
+    for found in both_workers["XLA float32"]:
+        losses, reference = found["losses"], here["mirrored float32"]["losses"]
         np.testing.assert_allclose(losses, reference, atol=XLA["float32"])
 
 
 def test_the_word_to_stop_reaches_every_process_in_the_same_step(both_workers):
     """Only the second process was told, in its fourth call."""
-    for found in both_workers:
-        assert found["workers float32"]["stops"].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    for found in both_workers["float32"]:
+        assert found["stops"].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ STEPS = 90
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    kills.finish(kills.start(folder, STEPS))
+    kills.finish(folder, STEPS)
     return folder
 
 
@@ -34,7 +34,7 @@ def _kill_again_and_again(folder, steps, count):
 def test_three_kills(whole, tmp_path):
     moments = _kill_again_and_again(tmp_path, STEPS, 3)
     assert len(moments) == 3
-    kills.finish(kills.start(tmp_path, STEPS))
+    kills.finish(tmp_path, STEPS)
     kills.require_same_end(tmp_path, whole)
 
 
@@ -53,11 +53,9 @@ def test_sigterm_saves_and_a_damaged_checkpoint_is_gone_back_behind(whole, tmp_p
     data = bytearray(file.read_bytes())
     data[1000] ^= 1
     file.write_bytes(data)
-    again = kills.start(tmp_path, STEPS)
-    output, errors = again.communicate(timeout=200)
-    assert again.returncode == 0, errors
-    assert f"step_{stopped:08d} is damaged (wrong checksum of variables.data-00000-of-00001)" in errors
-    assert "going on after step" in output
+    again = kills.finish(tmp_path, STEPS)
+    assert f"step_{stopped:08d} is damaged (wrong checksum of variables.data-00000-of-00001)" in again.stderr
+    assert "going on after step" in again.stdout
     kills.require_same_end(tmp_path, whole)
 
 
@@ -76,7 +74,7 @@ def test_twenty_kills(tmp_path):
     steps = 400
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
-    kills.finish(kills.start(tmp_path / "whole", steps))
+    kills.finish(tmp_path / "whole", steps)
     assert len(_kill_again_and_again(tmp_path / "broken", steps, 20)) == 20
-    kills.finish(kills.start(tmp_path / "broken", steps))
+    kills.finish(tmp_path / "broken", steps)
     kills.require_same_end(tmp_path / "broken", tmp_path / "whole")

@@ -41,7 +41,9 @@ def photographs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("augmentation", ["scale", "translation", pytest.param("inception", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "augmentation", ["scale", *(pytest.param(name, marks=pytest.mark.slow) for name in ("translation", "inception"))]
+)
 def test_photographs_are_trained_on_evaluated_and_exported(photographs, augmentation):
     own = (f"--run_dir={augmentation}", f"--saved_model_dir={augmentation}_net", f"--augmentation={augmentation}")
     steps = ("--train_steps=60", "--steps_per_evaluation=60", "--image_size=32", "--learning_rate=0.05")
