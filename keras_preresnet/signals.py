@@ -15,6 +15,8 @@ from keras_preresnet.anatomy import CLASSIFIER, has_layer, stage_layers, stages
 from keras_preresnet.stacks import UnitStack, UnitTemplate
 from keras_preresnet.units import BRANCHES, UnitParts
 
+SMALL = 2.0**-96
+
 
 class Gradients(NamedTuple):
     """What the backward pass knows of a unit; tensors of float64, in which no gradient under- or overflows."""
@@ -157,14 +159,24 @@ class Signals:
             gradient, exponent = _normalized(at_input, exponent)
 
     def tape_gradients(self) -> list[tf.Tensor]:
-        """Returns dE/dx_l of all units by one ordinary tape through the whole net, which keeps every activation."""
+        """Returns dE/dx_l of all units by one ordinary tape through the whole net, which keeps every activation.
+
+        Where that overflows, E is made smaller by a power of two and the gradients larger again, in float64. A net
+        whose gradient spans more than float32 does leaves infinities or NaN.
+        """
+        gradients = self._taped(1.0)
+        if _all_finite(gradients):
+            return gradients
+        return [tf.cast(gradient, tf.float64) / SMALL for gradient in self._taped(SMALL)]
+
+    def _taped(self, scale):
         x, inputs = self.inputs[0], []
         with tf.GradientTape() as tape:
             for unit in self.units:
                 tape.watch(x)
                 inputs.append(x)
                 x = unit.functions("output", x, unit.weights, unit.seed)
-            loss = self.loss(x)
+            loss = self.loss(x) * scale
         return tape.gradient(loss, inputs)
 
 
@@ -201,3 +213,7 @@ def _normalized(gradient, exponent):
     # In two steps, for 2**-power alone may be beyond float32.
     half = power // 2
     return gradient * 2.0**-half * 2.0 ** (half - power), exponent + power
+
+
+def _all_finite(tensors):
+    return all(bool(tf.reduce_all(tf.math.is_finite(tensor))) for tensor in tensors)

@@ -78,6 +78,14 @@ def test_gradients_beyond_float32_are_kept():
     assert_close(found[0].at_input * 1e60, found[2].at_output)  # 1e-60 of it, where float32 ends at 1e-45.
 
 
+def test_a_tape_that_overflows_is_scaled():
+    signals = signals_of(zero_last_convolutions(scaled(1e6, units=(3,), widths=(4,))))
+    signals.loss = lambda x: 1e30 * tf.reduce_sum(x)
+    taped = signals.tape_gradients()  # 1e48 at the first unit, where float32 ends at 3e38.
+    assert [gradient.dtype for gradient in taped] == [tf.float64] * 3
+    assert_close(taped[0] / 1e48, tf.ones_like(taped[0]))
+
+
 def test_dropout_draws_the_same_in_both_directions_and_anew_in_each_unit():
     model = small_net("dropout")
     signals = signals_of(model, seed=3)
