@@ -85,6 +85,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         self.synchronized = synchronized
 
     def build(self, input_shape):
+        """Adds the four weights of batch normalization, under Keras's names for them."""
         require_images(self.name, input_shape)
 
         def weight(name, initializer, trainable):

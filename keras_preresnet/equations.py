@@ -35,18 +35,13 @@ class AdditiveForm:
         """
         if parts.factor is None:
             return float("nan")
-        arguments = (self._low, self._high, x, parts.factor, parts.residual, parts.output)
-        self._low, self._high, residue = _go_on(*arguments)
-        return float(residue)
-
-
-def _go_on(low, high, x, factor, residual, output):
-    x, factor, residual, output = (tf.cast(value, tf.float64) for value in (x, factor, residual, output))
-    one = output - factor * x - residual
-    bounds = factor * tf.minimum(low, 0), factor * tf.maximum(high, 0)
-    low, high = tf.minimum(*bounds) + one, tf.maximum(*bounds) + one
-    worst = tf.maximum(tf.reduce_max(tf.abs(low)), tf.reduce_max(tf.abs(high)))
-    return low, high, worst / tf.reduce_max(tf.abs(output))
+        values = x, parts.factor, parts.residual, parts.output
+        x, factor, residual, output = (tf.cast(value, tf.float64) for value in values)
+        one = output - factor * x - residual
+        bounds = factor * tf.minimum(self._low, 0), factor * tf.maximum(self._high, 0)
+        self._low, self._high = tf.minimum(*bounds) + one, tf.maximum(*bounds) + one
+        worst = tf.maximum(tf.reduce_max(tf.abs(self._low)), tf.reduce_max(tf.abs(self._high)))
+        return float(worst / tf.reduce_max(tf.abs(output)))
 
 
 class GradientSplit:

@@ -62,6 +62,7 @@ class _Layerwise:
         self._factor = 1.0
 
     def build(self, variables):
+        """Finds each variable's multiplier by its path; warns of a pattern that fits none."""
         if self.built:
             return
         super().build(variables)

@@ -40,6 +40,7 @@ class ImageInput(keras.layers.InputLayer):
         self.classifier = classifier
 
     def get_config(self):
+        """Returns the settings as JSON holds them, with which a file brings them back."""
         return {
             **super().get_config(),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_dict(),

@@ -18,8 +18,7 @@ from keras_preresnet.equations import (
 )
 from keras_preresnet.signals import Signals
 
-GATED = ("exclusive_gating", "shortcut_only_gating")
-OF_CHAINS = (  # Columns that a widening unit has no value of.
+OF_CHAINS = (  # Columns of gradients that a widening unit has no value of.
     "direct_norm",
     "weights_norm",
     "split_residue",
@@ -88,24 +87,29 @@ def measure_propagation(
     if signals.inputs[0].dtype not in (tf.float32, tf.float64):
         warnings.warn(f"{model.name} computes in {signals.inputs[0].dtype.name}: measure it in float32.", stacklevel=2)
     taped = signals.tape_gradients() if tape else None
-    rows = _forward_rows(signals)
-    _add_gradients(rows, signals, taped)
-    del taped
-    for chain in chains(signals.units):
-        _add_products(rows, signals, chain)
-    summaries = [_summary([rows[position] for position in chain]) for chain in chains(signals.units)]
-    return Propagation([{key: value for key, value in row.items() if key[0] != "_"} for row in rows], summaries)
+    rows, known = _forward_rows(signals), chains(signals.units)
+    _add_gradients(rows, signals, known, taped)
+    return Propagation(rows, [_summary([rows[position] for position in chain]) for chain in known])
+
+
+def gains(rows: list[dict]) -> dict[str, float]:
+    """Returns `forward_gain` and `backward_gain` from the first to the last of neighbouring rows of units."""
+    first, last = rows[0], rows[-1]
+    return {
+        "forward_gain": ratio(last["output_norm"], first["x_norm"]),
+        "backward_gain": ratio(first["gradient_norm"], last["output_gradient_norm"]),
+    }
 
 
 def _forward_rows(signals):
     rows, form = [], AdditiveForm()
     for unit, x, parts in signals.forward():
         form = AdditiveForm() if unit.widens else form
-        layer = unit.functions.template.unit
+        gated = unit.functions.template.unit.shortcut_layer.gated
         row = {"unit": unit.position + 1, "stage": unit.stage, "number": unit.number, "widens": unit.widens}
         row |= {"x_norm": norm(x), "h_norm": norm(parts.h), "residual_norm": norm(parts.residual)}
         row |= {"output_norm": norm(parts.output), "residual_ratio": ratio(row["residual_norm"], row["x_norm"])}
-        row["gate"] = 1 - float(tf.reduce_mean(parts.factor)) if layer.shortcut in GATED else np.nan
+        row["gate"] = 1 - float(tf.reduce_mean(parts.factor)) if gated else np.nan
         row["dead_relus"], row["zeros"] = _silent(parts.activated)
         row["additive_residue"] = np.nan if unit.widens else form.add(x, parts)
         rows.append(row)
@@ -122,17 +126,21 @@ def _silent(activated):
     return float(np.mean(channels == 1)), float(np.average([tf.reduce_mean(value) for value in zeros], weights=sizes))
 
 
-def _add_gradients(rows, signals, taped):
-    ends = {chain[-1] for chain in chains(signals.units)}
+def _add_gradients(rows, signals, known, taped):
+    for row in rows:
+        row |= dict.fromkeys(("gradient_norm", "output_gradient_norm", "tape_difference", *OF_CHAINS), np.nan)
+    by_end = {chain[-1]: chain for chain in known}
     for unit, gradients in signals.backward():
         row = rows[unit.position]
         row["gradient_norm"] = norm(gradients.at_input)
         row["output_gradient_norm"] = norm(gradients.at_output)
-        reference = gradients.at_input if taped is None else taped[unit.position]
-        row["tape_difference"] = np.nan if taped is None else relative_difference(gradients.at_input, reference)
-        row |= dict.fromkeys(OF_CHAINS, np.nan)
-        if unit.position in ends:
-            split, product, row["_end"] = GradientSplit(gradients.at_output), 1.0, gradients.at_output
+        reference = gradients.at_input
+        if taped is not None:
+            reference = taped[unit.position]
+            row["tape_difference"] = relative_difference(gradients.at_input, reference)
+        if unit.position in by_end:
+            split, product = GradientSplit(gradients.at_output), 1.0
+            _add_products(rows, signals, by_end[unit.position], gradients)
         if not unit.widens:
             split.add(gradients.branch, gradients.factor)
             product *= _number(gradients.factor)
@@ -145,22 +153,19 @@ def _number(factor):
     return np.nan if factor is None or tf.rank(factor) else float(factor)
 
 
-def _add_products(rows, signals, chain):
-    gradient = rows[chain[-1]]["_end"]
-    measured = [np.nan] * len(chain), [np.nan] * len(chain)
-    if np.isfinite(rows[chain[0]]["product"]):
-        measured = measured_products(signals, chain, gradient)
-    for position, forward, backward in zip(chain, *measured, strict=True):
-        rows[position] |= {"measured_product": forward, "measured_gradient_product": backward}
+def _add_products(rows, signals, chain, gradients):
+    """Measures where λ is one number; the gradients are those of the chain's last unit."""
+    if not np.isnan(_number(gradients.factor)):
+        measured = measured_products(signals, chain, gradients.at_output)
+        for position, forward, backward in zip(chain, *measured, strict=True):
+            rows[position] |= {"measured_product": forward, "measured_gradient_product": backward}
 
 
 def _summary(rows):
-    first, last = rows[0], rows[-1]
     return {
-        "stage": first["stage"],
+        "stage": rows[0]["stage"],
         "units": len(rows),
-        "forward_gain": ratio(last["output_norm"], first["x_norm"]),
-        "backward_gain": ratio(first["gradient_norm"], last["output_gradient_norm"]),
+        **gains(rows),
         "additive_residue": max(row["additive_residue"] for row in rows),
         "split_residue": max(row["split_residue"] for row in rows),
     }

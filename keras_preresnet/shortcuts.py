@@ -32,6 +32,7 @@ class _ShortcutPart(keras.layers.Layer):
     """
 
     options: tuple[str, ...] = ()  # What `shortcut_options` may set.
+    gated = False  # Whether λ is 1 - g(x).
     replaces_widening = False  # Whether h reaches the output's width and size without the unit's widening.
 
     def __init__(self, filters: int, strides: int, normalizes: bool, **kwargs):
@@ -45,6 +46,7 @@ class ZeroPadding(_ShortcutPart):
     """Option A: subsample by the stride, append channels of zeros. No weights."""
 
     def build(self, input_shape):
+        """Refuses an input that is wider than the output."""
         if input_shape[-1] > self.filters:
             raise ValueError(
                 f"widening='zero_padding' cannot narrow {input_shape[-1]} channels to {self.filters}; "
@@ -64,6 +66,7 @@ class Projection(_ShortcutPart):
     """
 
     def build(self, input_shape):
+        """Builds the convolution, and its BN in post-activation designs."""
         self.conv = keras.layers.Conv2D(
             self.filters,
             1,
@@ -115,12 +118,14 @@ class _Gating(_ShortcutPart):
     """
 
     options = ("gate_bias",)
+    gated = True
 
     def __init__(self, *args, gate_bias: float = -6.0, **kwargs):
         super().__init__(*args, **kwargs)
         self.gate_bias = float(gate_bias)
 
     def build(self, input_shape):
+        """Builds the convolution of g, the only one here that has a bias."""
         self.gate = keras.layers.Conv2D(
             self.filters,
             1,
@@ -139,7 +144,8 @@ class ExclusiveGating(_Gating):
 
     def call(self, x, widened):
         gate = self.gate(x)
-        return (1 - gate) * widened, gate, 1 - gate
+        factor = 1 - gate
+        return factor * widened, gate, factor
 
 
 class ShortcutOnlyGating(_Gating):
@@ -177,6 +183,7 @@ class DropoutShortcut(_ShortcutPart):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, x, widened, training=None):
+        """Draws a new mask in training; λ is that mask, and at inference its expectation."""
         if not training:
             return widened * (1.0 - self.rate), None, 1.0 - self.rate
         draws = keras.random.uniform(tf.shape(widened), dtype="float32", seed=self.seed_generator)

@@ -199,6 +199,7 @@ class UnitStack(keras.layers.Layer):
         return tuple(input_shape)
 
     def get_config(self):
+        """Returns the settings, those of the template among them."""
         unit = keras.saving.serialize_keras_object(self._template.unit)
         unit.pop("build_config", None)  # A new stack builds its template itself.
         unit["config"]["trainable"] = True  # The stack's own config says whether it is frozen.

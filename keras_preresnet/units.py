@@ -182,6 +182,7 @@ class ResidualUnit(keras.layers.Layer):
         return (batch, height, width, self.filters)
 
     def get_config(self):
+        """Returns the settings, with which a file brings the unit back."""
         return {
             **super().get_config(),
             "filters": self.filters,

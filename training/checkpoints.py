@@ -37,7 +37,7 @@ class Checkpoints:
         Raises:
             UserError: if there are checkpoints and all of them are damaged.
         """
-        paths = self._paths()
+        paths = _paths(self.folder)
         for path in reversed(paths):
             damage = _damage(path)
             if not damage:
@@ -67,14 +67,11 @@ class Checkpoints:
 
     def _remove_all_but(self, step):
         """Steps after this one are of damaged checkpoints: the run has gone back before them."""
-        older = [path for path in self._paths() if _step(path) < step and not _damage(path)]
+        older = [path for path in _paths(self.folder) if _step(path) < step and not _damage(path)]
         kept = {self.folder / f"step_{step:08d}", *older[-(GENERATIONS - 1) :]}
-        for path in self._paths():
+        for path in _paths(self.folder):
             if path not in kept:
                 shutil.rmtree(path)
-
-    def _paths(self):
-        return _paths(self.folder)
 
 
 def newest_step(folder: Path) -> int:

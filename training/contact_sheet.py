@@ -8,7 +8,7 @@ import matplotlib
 import tensorflow as tf
 
 from keras_preresnet.views import centre_view, rounded, show_view
-from training.files import written_at_once
+from training.plots import save_figure
 
 MOST = 100  # Images on a sheet.
 COLUMNS = 8
@@ -38,8 +38,7 @@ def draw_contact_sheet(predictions: Sequence, image_shape: tuple[int, int, int],
         _draw(place, prediction, image_shape, short_side)
     if len(predictions) > MOST:
         figure.suptitle(f"the first {MOST} of {len(predictions)} files")
-    with written_at_once(path) as partial:
-        figure.savefig(partial, format="png", dpi=120)
+    save_figure(figure, path)
     plt.close(figure)
 
 

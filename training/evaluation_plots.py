@@ -8,8 +8,8 @@ from matplotlib import colormaps, rc_context
 from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 
-from training.files import written_at_once
 from training.measures import expected_calibration_error
+from training.plots import save_figure
 
 CLASSES_WITH_NUMBERS = 25  # Of more classes the cells are too small for a number, and the worst pairs are listed.
 PAIRS = 25
@@ -47,7 +47,7 @@ def draw_confusion_matrix(confusions: pd.DataFrame, path: Path, title: str) -> N
         axes.set_yticks(range(len(names)), names)
         _write_counts(axes, counts, shares)
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _write_counts(axes, counts, shares):
@@ -97,9 +97,4 @@ def draw_reliability_diagram(bins: pd.DataFrame, path: Path, title: str) -> None
         axes.grid(alpha=0.3)
     error = 100 * expected_calibration_error(bins)
     figure.suptitle(f"{title}\nexpected calibration error {error:.2f} %")
-    _save(figure, path)
-
-
-def _save(figure, path):
-    with written_at_once(path) as partial:
-        figure.savefig(partial, format="png", dpi=120)
+    save_figure(figure, path)

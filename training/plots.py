@@ -7,6 +7,18 @@ import pandas as pd
 from training.files import written_at_once
 
 
+def save_figure(figure, path: Path, dpi: int = 120) -> None:
+    """Writes a figure at once, as SVG if the file is named so, else as PNG.
+
+    The same figure gives the same file: without a date, and with the same names inside.
+    """
+    from matplotlib import rc_context
+
+    is_svg = path.suffix == ".svg"
+    with written_at_once(path) as partial, rc_context({"svg.hashsalt": "keras_preresnet"}):
+        figure.savefig(partial, format="svg" if is_svg else "png", dpi=dpi, metadata={"Date": None} if is_svg else None)
+
+
 def draw_learning_curve(rows: pd.DataFrame, path: Path, title: str) -> None:
     """Draws loss and error over the steps, training beside test, to a PNG; readable in grey."""
     import matplotlib
@@ -27,6 +39,5 @@ def draw_learning_curve(rows: pd.DataFrame, path: Path, title: str) -> None:
         axes.legend()
     right.set_ylim(bottom=0)
     figure.suptitle(f"{title}: test error {rows['test_error'].iloc[-1]:.2f} % after {rows['step'].iloc[-1]} steps")
-    with written_at_once(path) as partial:
-        figure.savefig(partial, format="png", dpi=120)
+    save_figure(figure, path)
     plt.close(figure)

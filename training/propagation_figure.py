@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from training.files import written_at_once
+from training.plots import save_figure
 
 PANELS = (  # What is drawn, its column, and the column of what the last unit gives.
     ("signal", "x_norm", "output_norm", r"$\Vert x_l \Vert$"),
@@ -57,9 +56,8 @@ def draw_propagation(table: pd.DataFrame, folder: Path, title: str) -> None:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2 + len(models), handlelength=3.5)
     figure.suptitle(title)
-    for ending in ("png", "svg"):  # Without a date, and with fixed names inside, the same figure is the same file.
-        with written_at_once(folder / f"propagation.{ending}") as partial, rc_context({"svg.hashsalt": "propagation"}):
-            figure.savefig(partial, format=ending, dpi=110, metadata={"Date": None} if ending == "svg" else None)
+    for ending in ("png", "svg"):
+        save_figure(figure, folder / f"propagation.{ending}", dpi=110)
 
 
 def _draw_line(axes, rows, inputs, last, look):

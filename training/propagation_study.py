@@ -14,8 +14,7 @@ import tensorflow as tf
 
 from keras_preresnet import ResidualNetwork, create_model
 from keras_preresnet.anatomy import describe_net
-from keras_preresnet.equations import ratio
-from keras_preresnet.propagation import Propagation, measure_propagation
+from keras_preresnet.propagation import gains, measure_propagation
 from training.answering import KerasNet, load_net
 from training.checkpoints import Checkpoints
 from training.data import load_data
@@ -107,7 +106,7 @@ def run(job: PropagationJob) -> None:
         with user_errors(ValueError):
             found = measure_propagation(model, images, labels, job.statistics == "batch", job.tape, job.seed)
         tables.append(pd.DataFrame(found.units).assign(model=model_name, net=name))
-        summaries.append({"model": model_name, "net": name, **_gains(found), "stages": found.stages})
+        summaries.append({"model": model_name, "net": name, **gains(found.units), "stages": found.stages})
         print(_line(summaries[-1]), flush=True)
         keras.utils.clear_session()
     _write(job, folder, pd.concat(tables), summaries)
@@ -206,14 +205,6 @@ def _from_checkpoint(folder):
     return KerasNet(f"{settings['model']} after {step} steps", model, record)
 
 
-def _gains(found: Propagation) -> dict:
-    first, last = found.units[0], found.units[-1]
-    return {
-        "forward_gain": ratio(last["output_norm"], first["x_norm"]),
-        "backward_gain": ratio(first["gradient_norm"], last["output_gradient_norm"]),
-    }
-
-
 def _line(summary):
     worst = {key: max(stage[key] for stage in summary["stages"]) for key in ("additive_residue", "split_residue")}
     return (
@@ -234,8 +225,8 @@ def _write(job, folder, table, summaries):
         "nets": summaries,
     }
     write_text(folder / "propagation.json", json.dumps(_without_nan(facts), indent=2) + "\n")
-    title = STUDIES[job.study_name].title if job.study_name in STUDIES else str(table["model"].iloc[0])
-    draw_propagation(table, folder, f"{title}: signal and gradient by unit")
+    what = STUDIES[job.study_name].title if job.study_name in STUDIES else str(table["model"].iloc[0])
+    draw_propagation(table, folder, f"{what}: signal and gradient by unit")
     print(f"written to {folder}")
 
 

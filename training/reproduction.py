@@ -12,6 +12,7 @@ from training.errors import Diverged, UserError
 from training.files import disk_errors, read_json, require_writable, write_text
 from training.interruption import Stopped, StopSignal
 from training.reproduction_report import write_report
+from training.runs import differing_settings
 from training.scales import Scale
 from training.table_results import (
     BROKEN_OFF,
@@ -58,20 +59,24 @@ class Reproduction:
             Stopped: if it was told to stop; what was begun has saved a checkpoint.
         """
         self._require_possible()
-        left = [
+        left = self._left()
+        print(f"table {self.table.number}: {len(left)} of {self.runs * len(self.rows)} runs to make; {self.folder}")
+        with StopSignal() as signal:
+            for done, (row, number) in enumerate(left):
+                print(f"[{done + 1}/{len(left)}] {row.name}, run {number}: {row.net}", flush=True)
+                lines = self._make(row, number)
+                if signal.received and done + 1 < len(left):
+                    raise self._stopped()
+        return lines if left else self._report()
+
+    def _left(self):
+        """The runs to make, as rows and numbers."""
+        return [
             (row, number)
             for number in range(1, self.runs + 1)
             for row in self.rows
             if not _has_ended(read_run(row, number, self.scale, self.folder))
         ]
-        print(f"table {self.table.number}: {len(left)} of {self.runs * len(self.rows)} runs to make; {self.folder}")
-        with StopSignal() as signal:
-            for done, (row, number) in enumerate(left):
-                print(f"[{done + 1}/{len(left)}] {row.name}, run {number}: {row.net}", flush=True)
-                self._make(row, number)
-                if signal.received and done + 1 < len(left):
-                    raise self._stopped()
-            return self._report()
 
     def _require_possible(self):
         """All that can be known before anything is written."""
@@ -82,7 +87,10 @@ class Reproduction:
         collect(self.table, self.scale, self.folder)
 
     def _make(self, row, number):
-        """A run, its tests, and the report; a run that has exploded is recorded and does not end the table."""
+        """A run, its tests, and the report, whose lines are returned.
+
+        A run that has exploded is recorded and does not end the table.
+        """
         path = run_folder(self.folder, row, number)
         try:
             self._train_and_test(row, number, path)
@@ -91,12 +99,15 @@ class Reproduction:
             with disk_errors(path):
                 write_text(path / FAILURE, json.dumps({"reason": error.reason}, indent=2) + "\n")
         except Stopped as stopped:
+            self._report()
             raise self._stopped() from stopped
         finally:
             keras.utils.clear_session(free_memory=True)  # Else every row would leave its net and its functions.
-        for line in self._report():
+        lines = self._report()
+        for line in lines:
             if line.row is row:
                 print(f"{line.name}: {line.here} (the paper: {line.paper}); {line.scale_of_runs}", flush=True)
+        return lines
 
     def _train_and_test(self, row, number, path):
         planned = self.scale.job(row, number, str(path), self.data_dir)
@@ -121,13 +132,8 @@ class Reproduction:
         return lines
 
     def _stopped(self):
-        self._report()
-        ended = sum(
-            _has_ended(read_run(row, number, self.scale, self.folder))
-            for row in self.rows
-            for number in range(1, self.runs + 1)
-        )
         total = self.runs * len(self.rows)
+        ended = total - len(self._left())
         return Stopped(f"stopped with {ended} of {total} runs made; the same command goes on from there")
 
 
@@ -174,11 +180,7 @@ def _require_same(folder, table, scale):
     if known["table"] != table.number:
         raise UserError(f"{folder} holds table {known['table']}, and --table={table.number}; give another --run_dir.")
     wanted = scale.record()
-    differing = [
-        f"{name} ({known['scale'].get(name)} there, {value} now)"
-        for name, value in wanted.items()
-        if known["scale"].get(name) != value
-    ]
+    differing = differing_settings(known["scale"], wanted, wanted)
     if differing:
         raise UserError(
             f"{folder} holds table {table.number} at another scale: {', '.join(differing)}. "

@@ -60,12 +60,12 @@ def page(heading: str, notes: Sequence[str], lines: Sequence[Line], figure: str)
 def _row(index, line):
     """Cells with the keys that they are sorted by."""
     order = (line.name, line.row.net, line.row.data, line.number.error, line.median, line.scale_of_runs)
-    texts = (line.name, line.row.net, line.row.data, line.paper, line.here, line.scale_of_runs)
-    name = escape(texts[0])
+    name = escape(line.name)
     if any(len(run.curve) for run in line.runs):
         name = f'<button type="button" aria-pressed="false">{name}</button>'
     cells = [f'<th scope="row" data-key="{_key(order[0])}">{name}</th>']
-    cells += [f'<td data-key="{_key(key)}">{escape(text)}</td>' for key, text in zip(order[1:], texts[1:], strict=True)]
+    others = zip(order[1:], line.cells[1:], strict=True)
+    cells += [f'<td data-key="{_key(key)}">{escape(text)}</td>' for key, text in others]
     return f'<tr data-row="{index}">{"".join(cells)}</tr>\n'
 
 

@@ -7,18 +7,16 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from training.files import written_at_once
+from training.plots import save_figure
 from training.table_results import EXPLODED, Line
 from training.tables import Table
 
 COLUMNS = 4
 TITLE_WIDTH = 56  # Letters in a line above a panel.
 FORMATS = ("png", "svg")
-# Text of data as it is; the same file for the same curves.
-plain = rc_context({"text.parse_math": False, "svg.hashsalt": "keras_preresnet"})
 
 
-@plain
+@rc_context({"text.parse_math": False})  # Names of data sets are text as it is.
 def draw_curves(table: Table, lines: Sequence[Line], folder: Path) -> None:
     """Draws training and test error of every run over its steps to curves.png and curves.svg."""
     shown = list({line.row.name: line for line in reversed(lines) if line.runs}.values())[::-1]
@@ -26,8 +24,7 @@ def draw_curves(table: Table, lines: Sequence[Line], folder: Path) -> None:
     figure = _figure(shown) if shown else Figure(figsize=(6, 1))
     figure.suptitle(f"Table {table.number}: {table.title}" if shown else "No run has been tested yet.", fontsize=11)
     for name in FORMATS:
-        with written_at_once(folder / f"curves.{name}") as partial:
-            figure.savefig(partial, format=name, dpi=120, metadata={"Date": None} if name == "svg" else None)
+        save_figure(figure, folder / f"curves.{name}")
 
 
 def _figure(shown):

@@ -58,14 +58,9 @@ def _environments(lines):
     return list(found)
 
 
-def cells(line: Line) -> tuple[str, ...]:
-    """Returns the columns of a line, in the order of `COLUMNS`."""
-    return line.name, line.row.net, line.row.data, line.paper, line.here, line.scale_of_runs
-
-
 def markdown(table: Table, lines: Sequence[Line]) -> str:
     """Returns the report as Markdown."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *([_escaped(cell) for cell in cells(line)] for line in lines)]
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *([_escaped(cell) for cell in line.cells] for line in lines)]
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"# {heading(table)}\n\n{body}\n\n{_paragraphs(table, lines)}\n\n![training curves](curves.png)\n"
 

@@ -12,12 +12,19 @@ model.keras         the net at the end, float32
 
 import fcntl
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from training.errors import UserError, user_errors
 from training.files import read_json, write_text
 
 NOT_COMPARED = {"max_bad_images"}  # A run that has met a bad image may go on with a higher limit.
+
+
+def differing_settings(known: dict, wanted: dict, names: Iterable[str]) -> list[str]:
+    """Returns in words which settings of these names are others in a folder than they are wanted now."""
+    pairs = ((name, known.get(name), wanted.get(name)) for name in names)
+    return [f"{name} ({there} there, {now} now)" for name, there, now in pairs if there != now]
 
 
 class RunFolder:
@@ -68,13 +75,8 @@ class RunFolder:
             raise UserError(f"{self.path} holds no run.json but {', '.join(names[:3])}; give another --run_dir.")
 
     def _require_equal(self, record):
-        known = self.record["settings"]
-        wanted = record["settings"]
-        differing = [
-            f"{key} ({known.get(key)} there, {wanted.get(key)} now)"
-            for key in sorted((known.keys() | wanted.keys()) - NOT_COMPARED)
-            if known.get(key) != wanted.get(key)
-        ]
+        known, wanted = self.record["settings"], record["settings"]
+        differing = differing_settings(known, wanted, sorted((known.keys() | wanted.keys()) - NOT_COMPARED))
         if differing:
             raise UserError(
                 f"{self.path} holds a run with other settings: {', '.join(differing)}. "

@@ -18,6 +18,7 @@ from training.files import read_json
 from training.job import Job
 from training.logs import Table as LogTable
 from training.recipes import resolve
+from training.runs import differing_settings
 from training.scales import Scale
 from training.tables import FAIL, Number, Row, Table
 
@@ -69,6 +70,11 @@ class Line:
     def name(self) -> str:
         """Of the row, of ImageNet with the size of the paper's test."""
         return f"{self.row.name} @{self.number.crop}" if self.number.crop else self.row.name
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The texts of the line: row, net, data, the paper's number, the result, its scale."""
+        return self.name, self.row.net, self.row.data, self.paper, self.here, self.scale_of_runs
 
     @property
     def errors(self) -> list[float]:
@@ -215,10 +221,8 @@ def _require_planned(record, job: Job, path):
         **{name: getattr(job, name) for name in ("model_options", "recipe", "precision", "seed", "image_size")},
         **{name: value for name, value in dataclasses.asdict(recipe).items() if name != "epochs"},
     }
-    wanted, known = json.loads(json.dumps(wanted)), record["settings"]
-    differing = [
-        f"{name} ({known.get(name)} there, {value} now)" for name, value in wanted.items() if known.get(name) != value
-    ]
+    wanted = json.loads(json.dumps(wanted))  # As it was read: lists for tuples.
+    differing = differing_settings(record["settings"], wanted, wanted)
     if differing:
         raise UserError(
             f"{path} holds a run with other settings: {', '.join(differing)}. "

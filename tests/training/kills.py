@@ -1,6 +1,5 @@
 """A real run, broken off by SIGKILL at random moments and started again until it is done."""
 
-import os
 import random
 import signal
 import subprocess
@@ -12,9 +11,10 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from programs import ROOT, run_program
+from programs import environment, run_program
 
 import keras_preresnet  # noqa: F401 - registers its layers.
+from training import checkpoints
 
 TIME_COLUMNS = ["images_per_second", "waiting_share", "seconds"]
 # Everything that has a state: dropout's seeds, loss sums between evaluations, a moving average, the best so far.
@@ -39,9 +39,8 @@ def _flags(folder: Path, steps: int) -> tuple[str, ...]:
 def start(folder: Path, steps: int) -> subprocess.Popen:
     """Starts the run in `folder`."""
     command = [sys.executable, "-m", "training.train", *_flags(folder, steps)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -53,9 +52,8 @@ def finish(folder: Path, steps: int) -> subprocess.CompletedProcess:
 
 
 def newest_step(folder: Path) -> int:
-    """Returns the step of the newest checkpoint, 0 if there is none."""
-    steps = [int(path.name[5:]) for path in (folder / "run" / "checkpoints").glob("step_*")]
-    return max(steps, default=0)
+    """Returns the step of the run's newest checkpoint, 0 if there is none."""
+    return checkpoints.newest_step(folder / "run" / "checkpoints")
 
 
 def break_off(folder: Path, steps: int, while_saving: bool, draw: random.Random) -> str | None:

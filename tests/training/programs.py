@@ -17,12 +17,13 @@ SECONDS = 400
 @functools.cache
 def _prepared() -> subprocess.Popen:
     command = [sys.executable, str(Path(__file__).with_name("prepared.py"))]
-    process = subprocess.Popen(command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(process.communicate)  # It ends with its input.
     return process
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Returns that of this process, in which the project is found."""
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
@@ -37,11 +38,11 @@ def run_program(
     if fresh or sys.platform != "linux":
         command = [sys.executable, "-m", module, *arguments]
         return subprocess.run(
-            command, capture_output=True, text=True, cwd=folder, env=_environment(), timeout=SECONDS, check=False
+            command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=SECONDS, check=False
         )
     with tempfile.TemporaryDirectory() as files:
         paths = [Path(files, stream) for stream in ("output", "errors")]
-        request = {"module": module, "arguments": arguments, "folder": folder, "environment": _environment()}
+        request = {"module": module, "arguments": arguments, "folder": folder, "environment": environment()}
         request |= {"files": [*map(str, paths)], "seconds": SECONDS}
         server = _prepared()
         server.stdin.write(json.dumps(request) + "\n")

@@ -55,9 +55,6 @@ def commands(program):
     return [dict(flag.removeprefix("--").split("=", 1) for flag in line.split()) for line in lines]
 
 
-COMMANDS = commands("propagation")
-
-
 def test_the_program_draws_the_six_shortcuts(tmp_path):
     flags = ("--models=PreResNet20", "--image_size=8", "--batch_size=2", "--output_dir=out")
     process = run_program("propagation", *flags, cwd=tmp_path)
@@ -82,13 +79,22 @@ def test_the_program_draws_the_six_shortcuts(tmp_path):
 
 
 def test_the_tutorials_commands_are_of_this_program():
-    assert [flags.pop("data") for flags in COMMANDS] == ["cifar10"] * 4
-    assert COMMANDS == [
-        {"study": "activations", "models": "PreResNet110"},
-        {"study": "shortcuts"},
-        {"study": "activations"},
-        {"net": "runs/preresnet20_cifar10"},
+    assert commands("propagation") == [
+        {"study": "activations", "models": "PreResNet110", "data": "cifar10"},
+        {"study": "shortcuts", "data": "cifar10"},
+        {"study": "activations", "data": "cifar10"},
+        {"net": "runs/preresnet20_cifar10", "data": "cifar10"},
     ]
+
+
+def test_the_tutorials_lines_of_python_run(capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
+    names = {}
+    exec(block, names)
+    assert len(names["found"].units) == 9
+    products = [row["product"] for row in names["found"].units[:3]]
+    assert products == [0.125, 0.25, 0.5]
+    assert "measured_product" in capsys.readouterr().out
 
 
 def test_the_five_activations(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tensorflow as tf
+from programs import environment
 from table_helpers import reproduction, write_set
 from training_helpers import write_images
 
@@ -24,7 +25,6 @@ from training.scales import Scale
 from training.table_results import collect
 from training.tables import TABLES, Number, Row
 
-ROOT = Path(__file__).parents[2]
 REPORT = {"table.json", "table.md", "table.csv", "table.html", "curves.png", "curves.svg"}
 
 
@@ -219,7 +219,7 @@ def test_the_program_stops_with_75(tmp_path, data):
     where = (f"--data={data}", f"--run_dir={tmp_path / 'table'}")
     command = [sys.executable, "-m", "training.reproduce", "--table=1", "--rows=identity", *size, *where]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes)
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), **pipes)
     while not (tmp_path / "table" / "identity" / "run1" / "metrics.csv").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)

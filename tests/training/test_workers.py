@@ -1,7 +1,6 @@
 """The real program in two processes on this machine, beside the same training on two replicas of one process."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from programs import ROOT, messages, run_program
+from programs import environment, messages, run_program
 from test_devices import free_ports
 
 FLAGS = (
@@ -46,12 +45,12 @@ def _start_workers(folder, steps, run_dir, *more):
     processes = []
     for index in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
         # The second process has a folder of its own: it may be on another machine.
         own = (f"--train_steps={steps}", f"--run_dir={run_dir if index == 0 else 'elsewhere'}", *more)
         command = [sys.executable, "-m", "training.train", *FLAGS, *own]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        processes.append(subprocess.Popen(command, cwd=folder, env=environment, **pipes))
+        told = {**environment(), "TF_CONFIG": json.dumps(task)}
+        processes.append(subprocess.Popen(command, cwd=folder, env=told, **pipes))
     return processes
 
 
