@@ -1,6 +1,6 @@
 """How fast exported nets answer, in float32 on the same weights: python -m benchmarks.serving.
 
-TensorFlow (the SavedModel's `predict`, units laid out or looped) beside ONNX Runtime, OpenVINO and LiteRT, each
+TensorFlow (the SavedModel's `predict`) beside ONNX Runtime, OpenVINO and LiteRT, each
 with its own defaults for threads: images/s at batch 128, milliseconds at batch 1. The contestants take turns, so that
 a drift of the machine's speed meets them alike, and ratios are taken turn by turn. Run it on an idle machine. A
 runtime that is not installed has a row that says so.
@@ -32,7 +32,7 @@ flags.DEFINE_integer("turns", 7, "turns of each contestant", lower_bound=1)
 flags.DEFINE_float("seconds", 1.0, "seconds of a turn", lower_bound=0)
 
 BATCH_SIZES = (128, 1)
-OURS = "SavedModel, unrolled"
+OURS = "SavedModel"
 FILES = {"ONNX Runtime": ("onnx", OnnxRuntime), "OpenVINO": ("onnx", OpenVino), "LiteRT": ("litert", LiteRT)}
 
 
@@ -49,10 +49,8 @@ def settled_net(name: str, images: np.ndarray) -> keras.Model:
 def contestants(model: keras.Model, images: np.ndarray, folder: Path) -> dict[str, Callable | str]:
     """Returns by name what answers to uint8 images, or why it is not there."""
     names = [str(k) for k in range(10)]
-    found = {}
-    for name, unroll in ((OURS, True), ("SavedModel, looped", False)):
-        path = export_saved_model(model, folder / "saved_model", CIFAR10, names, unroll=unroll)
-        found[name] = _signature(tf.saved_model.load(str(path)))
+    path = export_saved_model(model, folder / "saved_model", CIFAR10, names)
+    found = {OURS: _signature(tf.saved_model.load(str(path)))}
     for name, (file_format, runtime) in FILES.items():
         place = folder / name
         try:
