@@ -39,10 +39,6 @@ def folded_copy(model: keras.Model) -> keras.Model:
     def fold(layer):
         if isinstance(layer, keras.Model):
             return folded_copy(layer)
-        if isinstance(layer, UnitStack):
-            return _Folded(list(map(_Unit, layer.units())), layer.name)
-        if isinstance(layer, ResidualUnit):
-            return _Folded([_Unit(layer)], layer.name)
         chain = [] if layer.name in merged else [layer, norms.get(layer.name)]
         return _Folded(folded_chain(chain), layer.name)
 
@@ -54,7 +50,11 @@ def folded_chain(layers: Sequence[keras.layers.Layer | None]) -> list[Callable]:
     layers = [layer for layer in layers if layer is not None and not isinstance(layer, keras.layers.Identity)]
     functions = []
     for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
-        if _is_plain_convolution(layer):
+        if isinstance(layer, UnitStack):
+            functions.extend(map(_Unit, layer.units()))
+        elif isinstance(layer, ResidualUnit):
+            functions.append(_Unit(layer))
+        elif _is_plain_convolution(layer):
             functions.append(_convolution(layer, after if isinstance(after, FusedBatchNormalization) else None))
         elif not isinstance(layer, FusedBatchNormalization):
             functions.append(_with_constants(layer))
@@ -172,6 +172,7 @@ def _norms_after_convolutions(model):
     return {
         layer.name: readers[layer.name][0]
         for layer in model.layers
-        if _is_plain_convolution(layer) and layer.name not in outputs
-        and [type(reader) for reader in readers[layer.name]] == [FusedBatchNormalization]
+        if _is_plain_convolution(layer)
+        and layer.name not in outputs
+        and [type(reader) for reader in readers.get(layer.name, [])] == [FusedBatchNormalization]
     }
