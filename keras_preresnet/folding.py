@@ -125,9 +125,9 @@ def _convolution(layer, norm):
 
 
 def _normalization(norm):
-    """As a depthwise convolution, with "VALID": with "SAME" TensorFlow fuses additions too, and large batches slow."""
+    """As a depthwise convolution, "SAME": only then does TensorFlow fuse the addition after it into a convolution."""
     scale, offset = _scale_and_offset(norm)
-    return lambda x: _convolve(x, scale[None, None, :, None], offset, relu=norm.relu, depthwise=True)
+    return lambda x: _convolve(x, scale[None, None, :, None], offset, relu=norm.relu, padding="SAME", depthwise=True)
 
 
 def _scale_and_offset(norm):
