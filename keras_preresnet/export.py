@@ -1,4 +1,4 @@
-"""SavedModels ready to be served: float32, units laid out, preprocessing and class names inside."""
+"""SavedModels ready to be served: float32, batch norms folded, preprocessing and class names inside."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from keras_preresnet.folding import folded_copy
 from keras_preresnet.metadata import copy_of_input
 from keras_preresnet.preprocessing import Preprocessing
 from keras_preresnet.runtimes import require_package
@@ -46,7 +47,6 @@ def export_saved_model(
     short_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
     warmup: bool = False,
-    unroll: bool = True,
 ) -> Path:
     """Writes a SavedModel to `directory/<version>/`, the version being the lowest that is free, and returns its path.
 
@@ -65,7 +65,6 @@ def export_saved_model(
             default: that size.
         max_pixels: Encoded images that declare more are refused before they are decoded.
         warmup: Whether to write warm-up requests for TensorFlow Serving too.
-        unroll: Whether the units are laid out, which serves single images faster, or looped, see `UnitStack`.
 
     Raises:
         ImportError: if `warmup` needs tensorflow-serving-api, which is not installed.
@@ -75,7 +74,7 @@ def export_saved_model(
         require_package(WARMUP_PACKAGE)
     if len(class_names) != model.output_shape[-1]:
         raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
-    copy = float32_copy(model, unroll=unroll)
+    copy = folded_copy(float32_copy(model))
     endpoints = Endpoints(copy, preprocessing, class_names, short_side, max_pixels)
     if endpoints.takes_files and endpoints.short_side < endpoints.height:
         raise ValueError(f"short_side={short_side} is refused: the net's crop of {endpoints.height} does not fit in.")
@@ -93,10 +92,9 @@ def _write(endpoints, path, warmup):
     signatures = {"predict": endpoints.images}
     if endpoints.takes_files:
         signatures["predict_bytes"] = endpoints.image_bytes
-    if any(layer.name == "avg_pool" for layer in endpoints.model.layers):
+    if endpoints.embeds:
         signatures["embed"] = endpoints.images
     archive = keras.export.ExportArchive()
-    archive.track(endpoints.model)
     for name, spec in signatures.items():
         archive.add_endpoint(name, getattr(endpoints, name), [spec])
     archive.write_out(str(path), verbose=False)

@@ -1,4 +1,4 @@
-"""What an exported net does with a request: functions of TensorFlow alone, its weights and constants inside.
+"""What an exported net does with a request: functions of TensorFlow alone, its weights inside.
 
 A server merges the requests of several clients into one batch. So no row may fail a call: one that is no image is
 answered as such, and the others are none the wiser.
@@ -20,7 +20,7 @@ class Endpoints:
     """The endpoints of one net.
 
     Args:
-        model: Takes preprocessed float32 images, answers with logits.
+        model: Takes preprocessed float32 images, answers with logits; every weight a constant.
         preprocessing: Of images of 0 to 255.
         class_names: In the order of the logits.
         short_side: To which the shorter side of an encoded image is resized before the central crop of the net's size.
@@ -43,6 +43,9 @@ class Endpoints:
         self.max_pixels = max_pixels
         self.images = tf.TensorSpec(model.input_shape, tf.uint8, name="images")
         self.image_bytes = tf.TensorSpec([None], tf.string, name="image_bytes")  # `_bytes`: base64 in JSON requests.
+        self.embeds = any(layer.name == "avg_pool" for layer in model.layers)
+        # One function that all endpoints call, so that the file holds its constants once.
+        self._answer = tf.function(self._run, input_signature=[self.images], autograph=False)
 
     @property
     def takes_files(self) -> bool:
@@ -55,7 +58,7 @@ class Endpoints:
         Args:
             images: uint8 `(batch, height, width, channels)` of 0 to 255.
         """
-        logits = self._run(self.model, images)
+        logits = self._answer(images)["logits"]
         class_id = tf.argmax(logits, axis=-1)
         label = tf.gather(tf.constant(self.class_names), class_id)
         return {"logits": logits, "probabilities": tf.nn.softmax(logits), "class_id": class_id, "label": label}
@@ -79,14 +82,17 @@ class Endpoints:
 
     def embed(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns `embedding`, the pooled last feature, float32 `(batch, width)`; images as of `predict`."""
-        pooled = keras.Model(self.model.inputs, self.model.get_layer("avg_pool").output)
-        return {"embedding": self._run(pooled, images)}
+        return {"embedding": self._answer(images)["embedding"]}
 
-    def _run(self, model, images):
+    def _run(self, images):
         """TensorFlow's fused convolutions fail on an empty batch: it goes through as one black image."""
+        outputs = {"logits": self.model.output}
+        if self.embeds:
+            outputs["embedding"] = self.model.get_layer("avg_pool").output
         count = tf.shape(images)[0]
         filled = tf.pad(images, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        return model(self.preprocessing(filled), training=False)[:count]
+        answers = keras.Model(self.model.inputs, outputs)(self.preprocessing(filled), training=False)
+        return {name: answer[:count] for name, answer in answers.items()}
 
     def _decode(self, image_bytes):
         """Images uint8 `(batch, height, width, channels)`, black where there is none, and errors, text `(batch,)`."""

@@ -190,18 +190,12 @@ def _units(model, training, seed):
             template = UnitTemplate(layer.template if stacked else layer)
             template.build(layer.input.shape)
             functions = UnitFunctions(template, training)
-            for weights in _rows(layer, template, stacked):
+            for unit in layer.units() if stacked else [layer]:
                 number += 1
+                weights = [tf.convert_to_tensor(weight) for weight in unit.weights]
                 drawn = tf.constant([seed, position], template.seeds[0].dtype) if template.seeds else None
                 yield Unit(position, stage, number, functions, weights, drawn)
                 position += 1
-
-
-def _rows(layer, template, stacked):
-    if not stacked:
-        return [[tf.convert_to_tensor(weight) for weight in layer.weights]]
-    weights = [tf.unstack(tf.convert_to_tensor(getattr(layer, name))) for name in template.weights]
-    return map(list, zip(*weights, strict=True))
 
 
 def _normalized(gradient, exponent):

@@ -1,5 +1,7 @@
 """n alike residual units as one layer: their weights stacked, run as one loop whose graph does not grow with n."""
 
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 
@@ -108,6 +110,13 @@ class UnitStack(keras.layers.Layer):
     def template(self) -> ResidualUnit:
         """The unit that lends its code. Its own weights are never used: the stack's are."""
         return self._template.unit
+
+    def units(self) -> Iterator[ResidualUnit]:
+        """Yields the template with the weights of each unit in turn: to be read before the next is asked for."""
+        for row in range(self.count):
+            for name, variable in self._template.weights.items():
+                variable.assign(getattr(self, name)[row])
+            yield self.template
 
     def build(self, input_shape):
         """Adds for each weight of the template one of `count` rows."""

@@ -176,6 +176,15 @@ def test_which_endpoints_a_net_has(tmp_path, options, endpoints):
     assert set(tf.saved_model.load(str(path)).signatures) == endpoints
 
 
+def test_the_file_holds_the_weights_once_and_as_constants(tmp_path):
+    model = _net(widths=(64,))
+    path = export_saved_model(model, tmp_path, PREPROCESSING, NAMES)
+    weights = 4 * model.count_params()
+    assert weights < (path / "saved_model.pb").stat().st_size < 2 * weights
+    assert (path / "variables" / "variables.data-00000-of-00001").stat().st_size < 0.01 * weights
+    assert tf.saved_model.load(str(path)).signatures["predict"].variables == ()
+
+
 def test_a_short_side_within_the_crop_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="short_side=7 is refused: the net's crop of 8 does not fit in"):
         export_saved_model(_net(), tmp_path / "net", PREPROCESSING, NAMES, short_side=7)
