@@ -46,6 +46,6 @@ setup(
         "test": TEST,
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "export": EXPORT,
-        "benchmark": [*TRAIN, *EXPORT, "openvino>=2026.4"],
+        "benchmark": [*TRAIN, *EXPORT, "openvino>=2026.4", "torch>=2.13", "pytorchcv>=0.0.74"],
     },
 )

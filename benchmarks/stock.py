@@ -1,8 +1,9 @@
-"""The full pre-activation CIFAR nets from stock Keras layers, one by one: what keras_preresnet is measured against."""
+"""The full pre-activation nets from stock Keras layers, one by one: what keras_preresnet is measured against."""
 
 import keras
 
 from keras_preresnet.depths import units_per_stage
+from keras_preresnet.networks import FAMILIES
 
 
 def _batch_norm_relu(x):
@@ -17,7 +18,14 @@ def _convolution(x, filters, kernel_size, strides=1):
     return keras.layers.Conv2D(filters, kernel_size, strides, padding=padding, use_bias=False)(x)
 
 
-def _unit(x, filters, strides, branch, activated):
+def _stem(images, family, width):
+    if family == "cifar":
+        return _batch_norm_relu(_convolution(images, width, 3))
+    x = keras.layers.ZeroPadding2D(1)(_batch_norm_relu(_convolution(images, width, 7, 2)))
+    return keras.layers.MaxPooling2D(3, 2)(x)
+
+
+def _unit(x, filters, strides, branch, activated, stride_place):
     a = x if activated else _batch_norm_relu(x)
     widens = strides > 1 or x.shape[-1] != filters
     shortcut = _convolution(a, filters, 1, strides) if widens else x
@@ -25,21 +33,26 @@ def _unit(x, filters, strides, branch, activated):
         residual = _convolution(a, filters, 3, strides)
         residual = _convolution(_batch_norm_relu(residual), filters, 3)
     else:
-        residual = _convolution(a, filters // 4, 1, strides)
-        residual = _convolution(_batch_norm_relu(residual), filters // 4, 3)
+        first, second = (strides, 1) if stride_place == "first" else (1, strides)
+        residual = _convolution(a, filters // 4, 1, first)
+        residual = _convolution(_batch_norm_relu(residual), filters // 4, 3, second)
         residual = _convolution(_batch_norm_relu(residual), filters, 1)
     return keras.layers.Add()([shortcut, residual])
 
 
-def stock_preresnet(depth: int, branch: str) -> keras.Model:
-    """Returns a CIFAR net with projections, equal in weights to `PreResNet<depth>(widening="projection")`."""
-    _, units = units_per_stage("cifar", depth, None, branch)
-    images = keras.Input((32, 32, 3))
-    x = _batch_norm_relu(_convolution(images, 16, 3))
+def stock_preresnet(
+    depth: int, branch: str, family: str = "cifar", input_shape: tuple | None = None, classes: int | None = None
+) -> keras.Model:
+    """Returns a net with projections, equal in weights to `PreResNet<depth>(widening="projection")`."""
+    _, units = units_per_stage(family, depth, None, branch)
+    row = FAMILIES[family]
+    images = keras.Input(input_shape or row.input_shape)
+    x = _stem(images, family, row.stem_width)
     for stage, count in enumerate(units):
-        width = 16 * 2**stage * (4 if branch == "bottleneck" else 1)
+        width = row.stem_width * 2**stage * (4 if branch == "bottleneck" else 1)
         for unit in range(count):
             first_of_net = stage == unit == 0
-            x = _unit(x, width, 2 if stage and not unit else 1, branch, activated=first_of_net)
+            strides = 2 if stage and not unit else 1
+            x = _unit(x, width, strides, branch, activated=first_of_net, stride_place=row.stride_place)
     x = keras.layers.GlobalAveragePooling2D(dtype="float32")(_batch_norm_relu(x))
-    return keras.Model(images, keras.layers.Dense(10, dtype="float32")(x))
+    return keras.Model(images, keras.layers.Dense(classes or row.classes, dtype="float32")(x))

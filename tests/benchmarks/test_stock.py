@@ -51,13 +51,17 @@ def _copy(ours, stock):
     assert next(norms, None) is None
 
 
-@pytest.mark.parametrize(("depth", "branch"), [(14, "basic"), (20, "bottleneck")])
-def test_stock_layers_with_our_weights_give_our_outputs(depth, branch):
+@pytest.mark.parametrize(
+    ("depth", "branch", "family"),
+    [(14, "basic", "cifar"), (20, "bottleneck", "cifar"), (18, "basic", "imagenet"), (50, "bottleneck", "imagenet")],
+)
+def test_stock_layers_with_our_weights_give_our_outputs(depth, branch, family):
     keras.utils.set_random_seed(0)
-    ours = ResidualNetwork(depth, branch=branch, widening="projection", unroll=False)
+    settings = {"family": family, "input_shape": (32, 32, 3), "classes": 10}
+    ours = ResidualNetwork(depth, branch=branch, widening="projection", unroll=False, **settings)
     for _ in range(8):
         ours(IMAGES, training=True)  # Statistics that are not those of the start.
-    stock = stock_preresnet(depth, branch)
+    stock = stock_preresnet(depth, branch, **settings)
     _copy(ours, stock)
     expected = stock(IMAGES, training=False).numpy()
     assert np.isfinite(expected).all()

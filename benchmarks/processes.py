@@ -1,0 +1,106 @@
+"""The process of a contestant, seen from the one that measures."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.worker import Job
+
+
+@dataclass
+class Measured:
+    """What is known of a contestant after its turns."""
+
+    job: Job
+    start: float | None = None  # Seconds from the start of the process to the end of the first step.
+    seconds: dict[str, float] = field(default_factory=dict)  # Of the parts of that which the process has timed.
+    facts: dict = field(default_factory=dict)
+    rates: list[float] = field(default_factory=list)  # Steps a second, turn by turn.
+    beside: list[float | None] = field(default_factory=list)  # Those of the first contestant in the same turns.
+    peak_memory: int | None = None  # Bytes.
+    absent: str | None = None  # Why there are no figures.
+
+
+class ContestantProcess:
+    """Runs `benchmarks.worker`. Whatever goes wrong there is the reason of an absence, not an error here.
+
+    Args:
+        job: What the process is asked for.
+        log: File to which everything that it prints is appended.
+        start_limit: Seconds in which its first step must have ended.
+    """
+
+    def __init__(self, job: Job, log: Path, start_limit: float):
+        self.measured = Measured(job)
+        self._log = log
+        self._start_limit = start_limit
+        self._process = None
+
+    def start(self) -> None:
+        """Starts the process and waits for the end of its first step."""
+        began = time.perf_counter()
+        with self._log.open("ab") as log:
+            log.write(f"\n== {' '.join(map(str, self.measured.job))}\n".encode())
+            command = [sys.executable, "-m", "benchmarks.worker", json.dumps(self.measured.job._asdict())]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}
+            self._process = subprocess.Popen(command, **pipes, env=environment, text=True, bufsize=1)
+        timer = threading.Timer(self._start_limit, self._process.kill)
+        timer.start()
+        answer = self._answer()
+        timer.cancel()
+        if answer is None:
+            late = time.perf_counter() - began >= self._start_limit
+            reason = f"no first step within {self._start_limit:.0f} s" if late else self._last_words()
+            self.measured.absent = reason
+            return
+        self.measured.start = time.perf_counter() - began
+        self.measured.seconds, self.measured.facts = answer["seconds"], answer["facts"]
+
+    def turn(self, seconds: float, beside: float | None = None) -> float | None:
+        """Lets it run for so long; returns its steps a second.
+
+        Args:
+            seconds: Of the turn.
+            beside: The rate that the first contestant had in the same turn; None for itself, or if it has failed.
+        """
+        if self.measured.absent is not None:
+            return None
+        self._process.stdin.write(f"{seconds}\n")
+        answer = self._answer()
+        if answer is None:
+            self.measured.absent = self._last_words()
+            return None
+        self.measured.rates.append(answer["rate"])
+        self.measured.beside.append(beside)
+        return answer["rate"]
+
+    def end(self) -> Measured:
+        """Ends it, and returns what was measured."""
+        if self.measured.absent is None:
+            self._process.stdin.close()
+            answer = self._answer() or {}
+            self.measured.peak_memory = answer.get("peak_memory")
+            self._process.wait()
+        return self.measured
+
+    def kill(self) -> None:
+        """Ends it in any case."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
+
+    def _answer(self):
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else None
+
+    def _last_words(self):
+        code = self._process.wait()
+        lines = self._log.read_text(errors="replace").rstrip().splitlines()
+        return f"ended with code {code}: {lines[-1].strip()}"

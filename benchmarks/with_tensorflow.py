@@ -1,0 +1,121 @@
+"""Steps of this package, of stock Keras layers and of keras.applications."""
+
+import dataclasses
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.contestants import APPLICATIONS, NETS, OURS, TRAINING
+from benchmarks.stock import stock_preresnet
+from benchmarks.worker import Job, Prepared
+from keras_preresnet import UnitStack, create_model
+from training.environment import describe_environment
+from training.recipes import RECIPES
+from training.step import TrainingStep
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def prepare(job: Job) -> Prepared:
+    """Builds the net and traces the step; XLA compiles it if asked for, or if there is an accelerator."""
+    began = time.perf_counter()
+    model = _model(job)
+    constructed = time.perf_counter()
+    net = NETS[job.net]
+    images = np.random.default_rng(0).normal(size=(job.batch_size, net.image_size, net.image_size, 3))
+    images = tf.constant(images, tf.float32)
+    labels = tf.constant(np.random.default_rng(1).integers(0, net.classes, job.batch_size))
+    compiles = job.setting == "XLA" or bool(tf.config.list_physical_devices("GPU"))
+    if job.task == TRAINING:
+        make = our_training_step if job.package == OURS else keras_training_step
+        step = make(model, job.precision, images, labels, compiles)
+    else:
+        step = inference_step(model, images, compiles)
+    seconds = {"construction": constructed - began, "trace": time.perf_counter() - constructed}
+    facts = {**describe_environment(), "threads": _threads()}
+    if job.package == OURS:
+        facts["multiply_adds"] = multiply_adds(model)
+    return Prepared(step, seconds, facts)
+
+
+def _model(job):
+    net, policy = NETS[job.net], POLICIES[job.precision]
+    if job.package == OURS:
+        return create_model(net.model, widening="projection", remat=job.setting == "remat", dtype=policy)
+    keras.config.set_dtype_policy(policy)
+    if job.package == APPLICATIONS:
+        model = keras.applications.ResNet50V2(weights=None, classifier_activation=None)
+    else:
+        model = stock_preresnet(net.depth, net.branch, net.family)
+    keras.config.set_dtype_policy("float32")
+    return model
+
+
+def our_training_step(model, precision, images, labels, compiles):
+    """The trainer's own step on one batch."""
+    recipe = dataclasses.replace(RECIPES["paper_cifar"], batch_size=len(labels))
+    training_step = TrainingStep(model, recipe, POLICIES[precision], jit_compile=compiles)
+    batch = images, labels, tf.ones([len(labels)])
+    arguments = iter(tf.data.Dataset.from_tensors(batch).repeat()), tf.constant(1), tf.constant(0.0)
+    training_step.__call__.get_concrete_function(*arguments)
+    return lambda: float(training_step(*arguments)[0])
+
+
+def keras_training_step(model, precision, images, labels, compiles):
+    """The same with Keras's own momentum SGD."""
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(jit_compile=compiles or None, autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            logits = tf.cast(model(images, training=True), tf.float32)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        variables = model.trainable_variables
+        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+        return loss
+
+    step.get_concrete_function()
+    return lambda: float(step())
+
+
+def inference_step(model, images, compiles):
+    """Logits of one batch."""
+
+    @tf.function(jit_compile=compiles or None, autograph=False)
+    def step(images):
+        return model(images, training=False)
+
+    step.get_concrete_function(images)
+    return lambda: step(images).numpy()
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Returns the multiply-adds of the convolutions and matrix products that one image takes."""
+    total = 0
+    for layer in model.layers[1:]:  # The first is the input.
+        stacked = isinstance(layer, UnitStack)
+        total += (layer.count if stacked else 1) * _of_layer(layer.template if stacked else layer, layer.input)
+    return total
+
+
+def _of_layer(layer, inputs):
+    spec = tf.TensorSpec([1, *inputs.shape[1:]], inputs.dtype)
+    graph = tf.function(lambda x: layer(x, training=False), autograph=False).get_concrete_function(spec).graph
+    total = 0
+    for op in graph.get_operations():
+        if op.type in ("Conv2D", "MatMul"):
+            *inner, _ = op.inputs[1].shape
+            total += int(np.prod(op.outputs[0].shape)) * int(np.prod(inner))
+    return total
+
+
+def _threads():
+    threading = tf.config.threading
+    named = {
+        "intra_op": threading.get_intra_op_parallelism_threads,
+        "inter_op": threading.get_inter_op_parallelism_threads,
+    }
+    return {name: read() or "default" for name, read in named.items()}

@@ -1,0 +1,65 @@
+"""Steps of PyTorch with the nets of pytorchcv, in its fastest setting: channels last, bfloat16, a fused optimizer."""
+
+import contextlib
+import importlib.metadata
+import time
+
+import torch
+from pytorchcv.models import preresnet, preresnet_cifar
+
+from benchmarks.contestants import NETS, TRAINING
+from benchmarks.worker import Job, Prepared
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def prepare(job: Job) -> Prepared:
+    """Builds the net; `torch.compile` compiles it in its first step."""
+    began = time.perf_counter()
+    net = NETS[job.net]
+    torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True
+    module = {"cifar": preresnet_cifar, "imagenet": preresnet}[net.family]
+    model = getattr(module, net.pytorchcv)().to(DEVICE, memory_format=torch.channels_last)
+    images = torch.randn(job.batch_size, 3, net.image_size, net.image_size, device=DEVICE)
+    images = images.to(memory_format=torch.channels_last)
+    labels = torch.randint(0, net.classes, (job.batch_size,), device=DEVICE)
+    compiled = job.setting == "torch.compile"
+    if job.task == TRAINING:
+        step = training_step(model, job.precision, images, labels, compiled)
+    else:
+        step = inference_step(model, job.precision, images, compiled)
+    versions = {package: importlib.metadata.version(package) for package in ("torch", "pytorchcv")}
+    facts = {**versions, "device": DEVICE, "threads": torch.get_num_threads()}
+    return Prepared(step, {"construction": time.perf_counter() - began}, facts)
+
+
+def training_step(model, precision, images, labels, compiled):
+    """Forward pass and gradients under autocast, momentum SGD with decay in one fused update."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, nesterov=True, weight_decay=1e-4, fused=True)
+    run = torch.compile(model) if compiled else model
+    half = precision == "bfloat16"
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(DEVICE, torch.bfloat16) if half else contextlib.nullcontext():
+            loss = torch.nn.functional.cross_entropy(run(images), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def inference_step(model, precision, images, compiled):
+    """Weights in bfloat16 themselves: nothing is left to be cast."""
+    model.eval()
+    if precision == "bfloat16":
+        model, images = model.to(torch.bfloat16), images.to(torch.bfloat16)
+    run = torch.compile(model) if compiled else model
+
+    def step():
+        with torch.inference_mode():
+            return run(images).float().cpu().numpy()
+
+    return step

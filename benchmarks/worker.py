@@ -1,0 +1,64 @@
+"""A contestant in a process of its own: makes its step, then runs it for as long as it is told, turn by turn.
+
+Its argument is the JSON of a `Job`. It reads lines from standard input, each the seconds of a turn, and writes JSON
+lines: when the first step is done, after each turn, and at the end of its input.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Job(NamedTuple):
+    """What a process is asked for."""
+
+    module: str  # Its `prepare(job)` returns `Prepared`.
+    package: str
+    precision: str
+    setting: str
+    task: str
+    net: str  # A key of `benchmarks.contestants.NETS`, or of `PEAKS` there.
+    batch_size: int
+
+
+class Prepared(NamedTuple):
+    """A contestant that is ready to begin."""
+
+    step: Callable[[], object]  # One batch; returns when it is done.
+    seconds: dict[str, float]  # Of the construction of the net, and of the trace where there is one.
+    facts: dict  # Versions, threads, device.
+
+
+def measured_rate(step: Callable[[], object], seconds: float) -> float:
+    """Returns steps a second, after one that is not counted."""
+    step()
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds or count < 2:
+        step()
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Answers until the input ends."""
+    with os.fdopen(os.dup(1), "w", buffering=1) as answers:
+        os.dup2(2, 1)  # What libraries print is no answer.
+        job = Job(**json.loads(sys.argv[1]))
+        prepared = importlib.import_module(job.module).prepare(job)
+        began = time.perf_counter()
+        prepared.step()
+        seconds = {**prepared.seconds, "first step": time.perf_counter() - began}
+        print(json.dumps({"seconds": seconds, "facts": prepared.facts}), file=answers)
+        for line in sys.stdin:
+            print(json.dumps({"rate": measured_rate(prepared.step, float(line))}), file=answers)
+        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(json.dumps({"peak_memory": peak}), file=answers)
+
+
+if __name__ == "__main__":
+    main()

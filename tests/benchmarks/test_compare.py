@@ -1,0 +1,136 @@
+"""The comparison with peers: what is measured, in what order, and what is said of what cannot be measured."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks import compare, processes
+from benchmarks.comparison_report import frame_of, write_report
+from benchmarks.contestants import CONTESTANTS, NETS, OURS, Contestant
+from benchmarks.processes import ContestantProcess, Measured
+from benchmarks.with_tensorflow import multiply_adds
+from benchmarks.worker import Job
+from keras_preresnet import create_model
+from training.errors import UserError
+
+TENSORFLOW = "benchmarks.with_tensorflow"
+
+
+def _job(package=OURS, task="training", net="PreResNet20", precision="float32", batch_size=10):
+    return Job(TENSORFLOW, package, precision, "", task, net, batch_size)
+
+
+def test_a_contestant_runs_in_a_process_of_its_own_and_a_missing_package_is_a_row(tmp_path):
+    jobs = [_job(batch_size=2), _job(package="PyTorch")._replace(module="benchmarks.with_nothing")]
+    log = tmp_path / "log.txt"
+    ours, absent = compare.measure(jobs, log, turns=2, seconds=0.0, start_limit=300.0, together=2)
+    assert ours.absent is None
+    assert len(ours.rates) == 2
+    assert 0 < ours.seconds["construction"] + ours.seconds["trace"] + ours.seconds["first step"] < ours.start
+    assert ours.facts["multiply_adds"] == 40_813_184
+    assert 1e8 < ours.peak_memory < 1e10
+    assert absent.absent == "ended with code 1: ModuleNotFoundError: No module named 'benchmarks.with_nothing'"
+    assert absent.rates == []
+
+
+def test_a_contestant_that_is_too_slow_to_begin_is_stopped(tmp_path):
+    process = ContestantProcess(_job(), tmp_path / "log.txt", start_limit=0.05)
+    process.start()
+    assert process.turn(1.0) is None
+    assert process.end().absent == "no first step within 0 s"
+    process.kill()
+
+
+class _Still:
+    """A process that answers at once, and notes what it was asked."""
+
+    def __init__(self, job, log, start_limit):
+        self.job, self.measured = job, Measured(job)
+
+    def start(self):
+        self.calls.append(f"start {self.job.package}")
+
+    def turn(self, seconds, beside=None):
+        self.calls.append(self.job.package)
+        self.measured.rates.append(float(len(self.calls)))
+        self.measured.beside.append(beside)
+        return self.measured.rates[-1]
+
+    def end(self):
+        self.calls.append(f"end {self.job.package}")
+
+    def kill(self):
+        """Has nothing to end."""
+
+
+def test_few_at_a_time_take_turns_with_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "ContestantProcess", _Still)
+    monkeypatch.setattr(_Still, "calls", [], raising=False)
+    jobs = [_job(package=name) for name in "abcd"]
+    first, *_, last = compare.measure(jobs, tmp_path / "log", turns=2, seconds=1.0, start_limit=1.0, together=3)
+    order = "start a, start b, start c, a, b, c, a, b, c, end b, end c, start d, a, d, a, d, end d, end a"
+    assert ", ".join(_Still.calls) == order
+    assert len(first.rates) == 4
+    assert last.beside == first.rates[2:]
+
+
+def test_figures_are_images_a_second_milliseconds_and_shares_of_the_peak(tmp_path):
+    peak = Job("", "the machine", "float32", "", "peak", "3x3 convolution", 1)
+    facts = {"multiply_adds": 1_000}
+    results = [
+        Measured(peak, rates=[8e6], beside=[None], facts=facts),
+        Measured(_job(), rates=[4.0, 5.0, 9.0], beside=[None] * 3, facts={"multiply_adds": 40_000_000, "cores": 2}),
+        Measured(_job("PyTorch"), rates=[2.0, 10.0, 3.0], beside=[4.0, 5.0, 9.0], peak_memory=3 * 10**9),
+        Measured(_job("PyTorch", "latency", batch_size=1), rates=[250.0, 500.0], beside=[None, 500.0]),
+        Measured(_job("keras.applications"), absent="has no such net"),
+    ]
+    machine, ours, torch, latency, absent = frame_of(results).to_dict("records")
+    assert machine["median"] == pytest.approx(16.0)  # GFLOP/s: a multiply-add is two.
+    assert (ours["median"], ours["lowest"], ours["highest"]) == (50, 40, 90)
+    assert ours["share_of_peak"] == pytest.approx(50 * 40e6 * 3 / 8e9)  # Forward once, backward twice as much.
+    assert torch["first/this median"] == 2.0  # Of 2, 0.5 and 3.
+    assert latency["median"] == 3.0
+    assert latency["first/this median"] == 1.0
+    assert absent["note"] == "has no such net"
+    write_report(results, tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert "No accelerator here: figures on a GPU are not measured." in table
+    assert "| 10 | PyTorch, float32 | 30 (20 to 100) images/s | 2 (0.5 to 3) |  | 3 |" in table
+    assert "| keras.applications, float32 | not measured: has no such net |" in table
+    assert len(pd.read_csv(tmp_path / "table.csv")) == len(json.loads((tmp_path / "results.json").read_text())) == 5
+    assert (tmp_path / "chart.png").stat().st_size > 5_000
+
+
+def test_which_nets_and_contestants_are_chosen():
+    assert [net.batch_size for net in compare.chosen_nets(["PreResNet20", "PreResNet1001:16"])] == [128, 16]
+    for entry in ("PreResNet21", "PreResNet20:0", "PreResNet20:x"):
+        with pytest.raises(UserError, match=f"--nets={entry} is refused: PreResNet20, PreResNet56,"):
+            compare.chosen_nets([entry])
+    assert compare.chosen_contestants(["*"], torch_compile=True) == list(CONTESTANTS)
+    names = [contestant.name for contestant in compare.chosen_contestants(["PyTorch*"], torch_compile=False)]
+    assert names == ["PyTorch, bfloat16", "PyTorch, float32"]
+    with pytest.raises(UserError, match="--contestants=x fits none of: keras_preresnet, bfloat16; "):
+        compare.chosen_contestants(["x"], torch_compile=False)
+
+
+def test_stock_keras_is_left_out_where_it_would_not_fit():
+    stock, large = Contestant("stock Keras layers", "float32"), NETS["PreResNet1001"]
+    assert "memory" in stock.lacks(large, "training")
+    assert stock.lacks(large._replace(batch_size=16), "training") is None
+    assert stock.lacks(large, "inference") is None
+
+
+def test_multiply_adds_are_those_counted_by_hand():
+    """3x3x3x16 at 32x32; 6 convolutions of 16; one of 16 to 32 and 5 of 32 at 16x16; alike at 8x8; the classifier."""
+    unit = 9 * 16 * 16 * 32 * 32
+    expected = 27 * 16 * 32 * 32 + 6 * unit + 2 * (unit // 2 + 5 * unit) + 640
+    assert multiply_adds(create_model("PreResNet20")) == expected
+    assert multiply_adds(create_model("PreResNet50")) == pytest.approx(4.1e9, rel=0.01)
+
+
+def test_every_module_that_is_named_is_there():
+    root = Path(processes.__file__).parent
+    for contestant in CONTESTANTS:
+        assert (root / f"{compare.MODULES[contestant.package].removeprefix('benchmarks.')}.py").exists()
