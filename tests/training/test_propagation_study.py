@@ -153,7 +153,7 @@ def test_a_run_under_way_is_measured_from_its_newest_checkpoint(trained, tmp_pat
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"study": "net"}, "--study=net and --net=None exclude each other"),
+        ({"study": "net"}, "--study=net needs --net, a run folder or .keras file"),
         ({"study": "shortcuts", "net": "run"}, "exclude each other"),
         ({"net": "nowhere"}, "--net=nowhere does not exist"),
         ({"net": "run", "models": ["PreResNet20"]}, "--models and --design are those of --net"),
