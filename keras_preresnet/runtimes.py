@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-EXTRA = "pip install 'keras-preresnet[export]'"
+EXTRA = "pip install -e '.[export]' in the clone of keras_preresnet"
 
 
 def require_package(name: str):

@@ -121,8 +121,8 @@ class Endpoints:
     def _reason(self, encoded):
         pixels = _first_that_works(encoded, declared_pixels, lambda _: tf.constant(0, tf.int64))
         large = tf.strings.format("{} pixels are more than the limit of {}", (pixels, self.max_pixels))
-        kind = tf.where(is_image(encoded), "damaged or cut off", "no JPEG, PNG, GIF or BMP")
-        return tf.where(pixels > self.max_pixels, large, kind)
+        of_image = tf.where(pixels > self.max_pixels, large, "damaged or cut off")
+        return tf.where(is_image(encoded), of_image, "no JPEG, PNG, GIF or BMP")  # Text declares numbers of pixels too.
 
 
 def _first_that_works(value, function, otherwise):

@@ -34,7 +34,7 @@ def _net():
 )
 def test_the_runtimes(tmp_path, monkeypatch, package, name):
     for needed in (package, "onnxruntime", "tf2onnx", "onnx") if name == "onnx" else (package,):
-        pytest.importorskip(needed, reason=f"{needed} is not installed: pip install 'keras-preresnet[export]'")
+        pytest.importorskip(needed, reason=f"{needed} is not installed: pip install -e '.[export]'")
     model = _net()
     monkeypatch.chdir(tmp_path)
     black = np.zeros((4, 32, 32, 3), np.uint8)

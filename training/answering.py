@@ -1,6 +1,7 @@
 """One way to ask a net, be it in a run folder, a .keras file or an export: images in, float32 logits out."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import keras_preresnet  # noqa: F401 - Keras finds the layers of a file by their registered names.
+from keras_preresnet import model_class_names, model_preprocessing
 from keras_preresnet.export import float32_copy
 from keras_preresnet.keras_files import reason, require_whole
 from keras_preresnet.preprocessing import Preprocessing
@@ -30,7 +31,7 @@ class KerasNet:
         name: For the user.
         model: Takes preprocessed images `(batch, height, width, channels)`; answers with logits, or with probabilities
             if its last layer is a softmax.
-        record: The record of its run (run.json), or {}.
+        record: The record of its run (run.json); without one what the model itself carries, in the same form, or {}.
     """
 
     name: str
@@ -49,7 +50,7 @@ class KerasNet:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """As its run names them, or None."""
+        """As its run or the file names them, or None."""
         return tuple(self.record["class_names"]) if "class_names" in self.record else None
 
     def for_side(self, side: int) -> "KerasNet":
@@ -73,7 +74,8 @@ class KerasNet:
         """Returns the net as a function.
 
         Args:
-            default: Gives the preprocessing if no run says it; not called otherwise, for it may go through all images.
+            default: Gives the preprocessing if neither run nor file says it; not called otherwise, for it may go
+                through all images.
         """
         preprocessing = self.preprocessing(default)
         has_softmax = self.ends_in_softmax
@@ -91,7 +93,7 @@ class KerasNet:
         return _last_activation(self.model) is keras.activations.softmax
 
     def preprocessing(self, default: Callable[[], Preprocessing]) -> Preprocessing:
-        """Returns that of its run, or `default()` if no run says it."""
+        """Returns that of its run or of its file, or `default()` if neither says it."""
         if "data" not in self.record:
             return default()
         with user_errors(TypeError, KeyError, ValueError):
@@ -192,7 +194,18 @@ def _load_keras(path):
     except Exception as error:  # Whatever Keras may raise at a file that others wrote.
         raise UserError(f"{path} cannot be loaded: {reason(error)}") from error
     _require_classifier(model, path)
+    record = record or _carried(model)
     return KerasNet(record.get("settings", {}).get("model", model.name), model, record)
+
+
+def _carried(model):
+    """What a net saved without a run, as by `model.save`, says of itself: parts of a record."""
+    record = {}
+    with suppress(ValueError):  # It carries none.
+        record["data"] = {"preprocessing": model_preprocessing(model).to_dict()}
+    with suppress(ValueError):
+        record["class_names"] = list(model_class_names(model))
+    return record
 
 
 def _require_classifier(model, path):

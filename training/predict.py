@@ -14,10 +14,11 @@ import tensorflow as tf
 from absl import flags
 
 from training import prediction_job
-from training.answering import newest_version
+from training.answering import load_saved_model, newest_version
 from training.augmentation import without_draws
 from training.data import ImageData, is_folder, load_data
-from training.errors import UserError, run_program, user_errors
+from training.errors import UserError, run_program
+from training.evaluation_job import require_fit
 
 FLAGS = flags.FLAGS
 
@@ -72,19 +73,15 @@ def main(names: Sequence[str] = ()) -> None:
 def _ask_about_test_image():
     """Loads the net and the image, in the size that the net takes, and prints the answer."""
     path = newest_version(FLAGS.saved_model, "saved_model")
-    with user_errors(OSError):
-        model = tf.saved_model.load(str(path))
-    _, inputs = model.signatures["serving_default"].structured_input_signature
-    shape = inputs["images"].shape[1:]
+    net = load_saved_model(path)
     in_one_form = FLAGS.data == "digits" or FLAGS.data.endswith(".npz")
-    sizes = {} if in_one_form else {"image_size": shape[0]}
+    sizes = {} if in_one_form else {"image_size": net.image_shape[0]}
     splits = {} if in_one_form or is_folder(FLAGS.data) else {"train_split": "train[:1]"}  # Not needed, but read.
     data = load_data(FLAGS.data, FLAGS.data_dir, test_split=FLAGS.test_split, **sizes, **splits)
     if FLAGS.index >= len(data.test):
         raise UserError(f"--index={FLAGS.index} is refused: {data.name} has {len(data.test)} test images.")
-    if not shape.is_compatible_with(data.test.image_shape):
-        raise UserError(f"{path} takes images of {shape}, those of {data.name} are {data.test.image_shape}.")
-    print(answer(model, data, FLAGS.index))
+    require_fit(net, data, data.test.image_shape)
+    print(answer(net.module, data, FLAGS.index))
 
 
 if __name__ == "__main__":

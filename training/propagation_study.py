@@ -114,7 +114,9 @@ def run(job: PropagationJob) -> None:
 
 def _require_compatible(job):
     if (job.study_name == "net") != bool(job.net):
-        raise UserError(f"--study={job.study_name} and --net={job.net} exclude each other: --study=net measures --net.")
+        if not job.net:
+            raise UserError("--study=net needs --net, a run folder or .keras file.")
+        raise UserError(f"--study={job.study} and --net={job.net} exclude each other: --study=net measures --net.")
     if job.net and (job.models or job.design):
         raise UserError("--models and --design are those of --net; leave them out.")
     if job.design and job.study_name == "activations":

@@ -125,7 +125,7 @@ def test_an_onnx_file_says_its_names_and_holds_its_classes(tmp_path, net):
 
 def test_openvino_answers_like_the_net(tmp_path, net):
     _require("onnx")
-    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'keras-preresnet[benchmark]'")
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install -e '.[benchmark]'")
     path, agreements = _export(net, "onnx", tmp_path)
     assert [agreement.runtime for agreement in agreements] == ["ONNX Runtime", "OpenVINO"]
     answer = OpenVino(path)
@@ -187,6 +187,6 @@ def test_what_is_missing_is_said(tmp_path, net, monkeypatch):
         export_file(net, "litert_int8", tmp_path, PREPROCESSING, NAMES, IMAGES)
     absent = replace(FORMATS["onnx"], packages=("no_such_package.part",))
     monkeypatch.setitem(FORMATS, "onnx", absent)
-    with pytest.raises(ImportError, match=r"the package of no_such_package is needed: pip install 'keras-preresnet\["):
+    with pytest.raises(ImportError, match=r"the package of no_such_package is needed: pip install -e '\.\[export\]'"):
         _export(net, "onnx", tmp_path)
     assert not list(tmp_path.iterdir())

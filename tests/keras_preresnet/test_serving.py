@@ -20,6 +20,7 @@ PHOTO = DRAW.integers(0, 256, (40, 50, 3), dtype=np.uint8)
 BAD = {
     "nothing": (b"", "no JPEG, PNG, GIF or BMP"),
     "text": (b"hello", "no JPEG, PNG, GIF or BMP"),
+    "a page of text": (b"<html><body>Not found</body></html>", "no JPEG, PNG, GIF or BMP"),
     "cut off": (encode(PHOTO, "JPEG")[:300], "damaged or cut off"),
     "a PNG cut off": (encode(PHOTO, "PNG")[:300], "damaged or cut off"),
     "a GIF cut off": (encode(PHOTO, "GIF")[:8], "damaged or cut off"),

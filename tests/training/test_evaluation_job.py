@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from evaluation_stand_in import ArraySplit, EncodedSplit, stand_in_data
 
-from keras_preresnet import ResidualNetwork
+from keras_preresnet import ResidualNetwork, set_preprocessing
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.preprocessing import Preprocessing
 from training import evaluation_job
@@ -222,6 +222,16 @@ def test_the_preprocessing_of_the_data_is_not_asked_for_if_the_run_says_it(tmp_p
     """It may be a pass over all training images."""
     net = load_net(str(_save(_net(), tmp_path / "run", RECORD)))
     net.answering(lambda: pytest.fail("asked for"))
+
+
+@pytest.mark.parametrize("side", [8, 10])
+def test_a_file_without_a_run_has_the_preprocessing_and_the_class_names_that_it_carries(tmp_path, side):
+    model = _net()
+    set_preprocessing(model, Preprocessing((90.0,) * 3, (30.0,) * 3), NAMES)
+    model.save(tmp_path / "net.keras")
+    net = load_net(str(tmp_path / "net.keras")).for_side(side)
+    assert net.preprocessing(lambda: pytest.fail("asked for")) == Preprocessing((90.0,) * 3, (30.0,) * 3)
+    assert net.class_names == NAMES
 
 
 def test_a_crop_is_refused_for_images_kept_in_memory(monkeypatch, tmp_path):

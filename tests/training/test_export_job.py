@@ -31,7 +31,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     for package in ("tf2onnx", "onnx", "onnxruntime", "ai_edge_litert", "tensorflow_serving"):
-        pytest.importorskip(package, reason=f"{package} is not installed: pip install 'keras-preresnet[export]'")
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[export]'")
     folder = tmp_path_factory.mktemp("exports")
     formats = ("saved_model", "onnx", "litert", "litert_float16")
     export_job.run(ExportJob(str(run), str(folder), formats, test_images=100))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import training_helpers  # noqa: F401 - registers the data set uneven_squares.
 from absl import flags
@@ -171,6 +172,15 @@ def test_predict_refuses_in_one_line(run, arguments, words):
     assert process.returncode == 1
     (line,) = messages(process)
     assert words in line
+
+
+def test_predict_refuses_an_image_of_other_classes(run):
+    """Of which the names would be told under the wrong numbers."""
+    images, labels = np.zeros((6, 8, 8, 1), np.uint8), np.arange(6) % 3
+    np.savez(run[0] / "three.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    process = run_program("predict", "--saved_model=net", "--data=three.npz", cwd=run[0])
+    assert process.returncode == 1
+    assert messages(process) == ["error: preresnet20 tells 10 classes apart, three.npz has 3: no match."]
 
 
 def test_help_explains_every_number_of_a_recipe():
