@@ -8,9 +8,9 @@ litert_int8       model_int8.tflite: a quarter of the size, in 8-bit integers
 
 All take uint8 images of 0 to 255, preprocess them themselves, and answer with `logits` and `probabilities`, float32.
 Beside each file lies a .json with class names, preprocessing and how it agrees with the net. The answers of a file are
-compared with the net's on test images; one that does not agree is deleted, and the exit code is 1: in float32 for a
-logit that differs by more than 0.001, in float16 if less than 99 % of the images have the same top-1, in int8 if less
-than 95 %.
+compared with the net's on test images. One that does not agree is deleted, the others are written, and the exit code is
+1: in float32 for a logit that differs by more than 0.001, in float16 if less than 99 % of the images have the same
+top-1, in int8 if less than 95 %.
 """
 
 import dataclasses

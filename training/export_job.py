@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_preresnet.export import export_saved_model
-from keras_preresnet.export_formats import FORMATS, export_file
+from keras_preresnet.export_formats import FORMATS, Disagreement, export_file
 from keras_preresnet.runtimes import require_package
 from keras_preresnet.warmup import WARMUP_PACKAGE
 from training.answering import KerasNet, load_net
@@ -61,10 +61,20 @@ def run(job: ExportJob) -> None:
         if SAVED_MODEL in job.formats:
             path = export_saved_model(net.model, folder / SAVED_MODEL, *described, short_side, warmup=job.warmup)
             print(f"{SAVED_MODEL}: {path}", flush=True)
-        for name in others:
-            path, agreements = export_file(net.model, name, folder, *described, images, calibration)
-            print(f"{name}: {path}, {path.stat().st_size:,} bytes", flush=True)
-            print("".join(f"  {agreement}\n" for agreement in agreements), end="", flush=True)
+        refusals = [_write_file(net.model, name, folder, described, images, calibration) for name in others]
+        if any(refusals):
+            raise ValueError("; ".join(filter(None, refusals)))
+
+
+def _write_file(model, name, folder, described, images, calibration):
+    """Returns why a file was not kept, or None: the other formats are written all the same."""
+    try:
+        path, agreements = export_file(model, name, folder, *described, images, calibration)
+    except Disagreement as error:
+        return str(error)
+    print(f"{name}: {path}, {path.stat().st_size:,} bytes", flush=True)
+    print("".join(f"  {agreement}\n" for agreement in agreements), end="", flush=True)
+    return None
 
 
 def _require_possible(job, folder):

@@ -272,9 +272,11 @@ def _open(folder, record, saved_models, strategy):
 
 def _print_plan(record, folder):
     settings, data = record["settings"], record["data"]
+    depth = settings["model_options"].get("depth")
+    at_depth = f" at depth {depth}" if depth else ""
     replicas = f" on {settings['replicas']} replicas" if settings["replicas"] > 1 else ""
     print(
-        f"{settings['model']}, {record['trainable_parameters']:,} parameters, on {data['name']} "
+        f"{settings['model']}{at_depth}, {record['trainable_parameters']:,} parameters, on {data['name']} "
         f"({data['train_images']} training and {data['test_images']} test images), recipe {settings['recipe']}: "
         f"{settings['train_steps']} steps of {settings['batch_size']} images in {settings['precision']}{replicas}; "
         f"{folder.path}",

@@ -4,7 +4,8 @@ shortcuts     the six shortcuts of Fig. 2 in PreResNet110
 activations   the five activation designs of Fig. 4 in PreResNet110 and PreResNet1001
 net           the net of --net beside the same at its initialization
 
-Always beside them: the plain net, h = 0, in which signals are multiplied, and h = 1.1 x. Written to --output_dir:
+Always beside them: the plain net, h = 0, in which signals are multiplied, and h = 1.1 x. Written to --output_dir, over
+what a study before has left there:
 
 propagation.csv              a row for each unit of each net: the columns of keras_preresnet.propagation.Propagation
 propagation.json             settings, versions, and for each net and stage the gains and the residues of the equations

@@ -23,7 +23,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_integer("table", None, "number of the paper's table: 1 to 5")
 flags.DEFINE_list("rows", ["all"], "names of rows, or all; --list shows them")
-flags.DEFINE_bool("list", False, "list the rows, and run nothing")
+flags.DEFINE_bool("list", False, "list the rows, all or those of --rows, and run nothing")
 flags.DEFINE_string("depth", None, "layers of every net, or smallest: of each net's family; default: the paper's")
 flags.DEFINE_integer("train_steps", None, "of every run; default: the recipe's", lower_bound=1)
 flags.DEFINE_integer("batch_size", None, "images in a training step; default: the recipe's", lower_bound=1)
@@ -41,7 +41,7 @@ def main() -> None:
     table = choose_table(FLAGS.table)
     rows = choose_rows(table, FLAGS.rows)
     if FLAGS.list:
-        list_rows(table)
+        list_rows(table, rows)
         return
     scale = Scale(FLAGS.depth, FLAGS.train_steps, FLAGS.batch_size, FLAGS.data, FLAGS.image_size, FLAGS.precision)
     folder = Path(FLAGS.run_dir or f"runs/table{table.number}")

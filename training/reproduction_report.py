@@ -9,7 +9,7 @@ from training.files import write_text
 from training.reproduction_page import page
 from training.reproduction_plots import draw_curves
 from training.table_results import Line
-from training.tables import Number, Table
+from training.tables import Number, Row, Table
 
 COLUMNS = ("row", "net", "data", "paper", "here", "scale of here")
 
@@ -104,10 +104,11 @@ def _numbers(line):
     }
 
 
-def list_rows(table: Table) -> None:
-    """Prints the rows of a table, and runs nothing."""
+def list_rows(table: Table, rows: Sequence[Row]) -> None:
+    """Prints these rows of a table, and those of other papers if there are all of its own; runs nothing."""
     print(f"Table {table.number}: {table.title}")
-    for row in table.rows:
+    own = [row for row in table.rows if row.model]
+    for row in table.rows if len(rows) == len(own) else rows:
         for line in (Line(row, number, table, (), "") for number in row.paper):
             recipe = f", recipe {row.recipe}" if row.model else ""
             print(f"  {line.name}: {row.net}{recipe}, on {row.data}; the paper: {line.paper}")

@@ -63,6 +63,19 @@ def test_the_record_has_settings_data_versions_and_result_and_names_no_place(run
     assert os.path.expanduser("~") + "/" not in text
 
 
+def test_missing_packages_are_named_in_one_line():
+    hide = (
+        "import importlib.util as util; find = util.find_spec; hidden = ('sklearn', 'matplotlib');"
+        "util.find_spec = lambda name, *rest: None if name in hidden else find(name, *rest);"
+        "import training"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", hide], cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert process.returncode == 1
+    assert process.stderr == "error: matplotlib, scikit-learn not installed; in the clone: pip install -e '.[train]'\n"
+
+
 def test_a_finished_run_says_so(run):
     folder, _ = run
     process = run_program("train", *QUICK, "--run_dir=run", "--saved_model_dir=net", cwd=folder)

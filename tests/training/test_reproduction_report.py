@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from table_helpers import lines_of, result
 
+from training.reproduction import choose_rows
 from training.reproduction_plots import draw_curves
 from training.reproduction_report import frame, list_rows, markdown, notes, write_report
 from training.table_results import BROKEN_OFF, EXPLODED, Line, RunResult
@@ -117,7 +118,7 @@ def test_the_csv_holds_numbers():
 
 
 def test_the_rows_are_listed_without_a_run(capsys):
-    list_rows(TABLES[4])
+    list_rows(TABLES[4], choose_rows(TABLES[4], ["all"]))
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 24
     assert printed[1] == "  NIN_cifar10: of another paper, on cifar10; the paper: 8.81"
@@ -125,6 +126,8 @@ def test_the_rows_are_listed_without_a_run(capsys):
         "  preactivation_1001_batch_64_cifar10: PreResNet1001, recipe paper_cifar_1001, on cifar10; "
         "the paper: 4.62 (4.69 ± 0.20)"
     )
+    list_rows(TABLES[1], choose_rows(TABLES[1], ["dropout"]))
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["Table 1", "  dropout"]
 
 
 def test_the_figure_has_a_panel_for_each_row_that_has_run_and_is_readable_in_grey(tmp_path):
