@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.contestants import LATENCY, MACHINE, OURS, PEAK, TASKS, TRAINING
+from benchmarks.contestants import APPLICATIONS, LATENCY, OURS, PEAK, TASKS, TRAINING, Contestant
 from benchmarks.processes import Measured
 from training.files import write_text, written_at_once
 from training.plots import save_figure
@@ -19,7 +19,7 @@ PASSES = {TRAINING: 3}  # Gradients to data and to weights cost as much as the f
 
 def frame_of(results: Sequence[Measured]) -> pd.DataFrame:
     """Returns a row for each contestant, task and net; rates are images/s, of one image ms, of the machine FLOP/s."""
-    peaks = {r.job.precision: _peak(r) for r in results if r.job.net == "3x3 convolution" and r.rates}
+    peaks = {r.job.precision: _peak(r) for r in results if r.job.net == "3x3 convolution" and r.facts}
     nets = {r.job.net: r.facts["multiply_adds"] for r in results if r.job.package == OURS and r.facts}
     return pd.DataFrame([_row(result, peaks, nets) for result in results])
 
@@ -30,24 +30,23 @@ def _peak(result):
 
 def _row(result, peaks, nets):
     job = result.job
+    rates = [] if result.absent else result.rates  # Of one that has failed halfway none counts.
     row = {
         "task": job.task,
         "net": job.net,
         "batch": job.batch_size,
-        "contestant": ", ".join(part for part in (job.package, job.precision, job.setting) if part),
+        "contestant": Contestant(job.package, job.precision, job.setting).name,
         "unit": "GFLOP/s" if job.task == PEAK else TASKS[job.task],
-        **_spread("", [_figure(result, rate) for rate in result.rates]),
-        **_spread(
-            "first/this ", [first / this for first, this in zip(result.beside, result.rates, strict=True) if first]
-        ),
+        **_spread("", [_figure(result, rate) for rate in rates]),
+        **_spread("first/this ", [first / this for first, this in zip(result.beside, rates, strict=False) if first]),
         "start": result.start,
         **{name: result.seconds.get(name) for name in ("construction", "trace", "first step")},
         "peak_memory": result.peak_memory,
         "note": result.absent,
     }
-    if job.net in nets and result.rates and job.package in (OURS, "PyTorch", "stock Keras layers"):
+    if job.net in nets and rates and job.package != APPLICATIONS:
         row["multiply_adds"] = nets[job.net]
-        work = statistics.median(result.rates) * job.batch_size * nets[job.net] * PASSES.get(job.task, 1)
+        work = statistics.median(rates) * job.batch_size * nets[job.net] * PASSES.get(job.task, 1)
         row["share_of_peak"] = work / peaks[job.precision] if job.precision in peaks else None
     return row
 
@@ -70,16 +69,8 @@ def _spread(prefix, values):
 
 def table_of(frame: pd.DataFrame) -> str:
     """Returns the frame as a Markdown table."""
-    columns = [
-        "task",
-        "net",
-        "batch",
-        "contestant",
-        "median (lowest to highest)",
-        "first contestant / this",
-        "start, s",
-    ]
-    columns += ["memory, GB", "of the convolutions' peak"]
+    columns = ("task", "net", "batch", "contestant", "median (lowest to highest)", "first contestant / this")
+    columns += ("start, s", "memory, GB", "of the convolutions' peak")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in frame.to_dict("records"):
         cells = [row["task"], row["net"], row["batch"], row["contestant"]]
@@ -135,8 +126,8 @@ def draw_chart(frame: pd.DataFrame, path: Path) -> None:
     save_figure(figure, path)
 
 
-def write_report(results: Sequence[Measured], out: Path) -> str:
-    """Writes table.md, table.csv, results.json and chart.png, and returns the table of the last net and task."""
+def write_report(results: Sequence[Measured], out: Path) -> pd.DataFrame:
+    """Writes table.md, table.csv, results.json and chart.png, and returns the frame that they show."""
     frame = frame_of(results)
     environment = next((r.facts for r in results if r.job.package == OURS and r.facts), {})
     accelerators = environment.get("accelerators")
@@ -148,7 +139,4 @@ def write_report(results: Sequence[Measured], out: Path) -> str:
     rows = [{**asdict(result), "job": result.job._asdict()} for result in results]
     write_text(out / "results.json", json.dumps(rows, indent=2) + "\n")
     draw_chart(frame, out / "chart.png")
-    last = results[-1].job
-    now = frame[(frame["task"] == last.task) & (frame["net"] == last.net)]
-    machine = frame[frame["contestant"].str.startswith(MACHINE)]
-    return table_of(pd.concat([machine, now]) if len(now) == len(frame) - len(machine) else now)
+    return frame

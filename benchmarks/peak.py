@@ -13,7 +13,7 @@ def prepare(job: Job) -> Prepared:
     make = _matrix_product if job.net == "matrix product" else _convolution
     trials = [make(size, dtype) for size in PEAKS[job.net]]
     step, multiply_adds = max(trials, key=lambda trial: _multiply_adds_a_second(*trial))
-    return Prepared(step, {}, {"multiply_adds": multiply_adds})
+    return Prepared(step, {}, lambda: {"multiply_adds": multiply_adds})
 
 
 def _multiply_adds_a_second(step, multiply_adds):

@@ -60,7 +60,7 @@ class ContestantProcess:
             self.measured.absent = reason
             return
         self.measured.start = time.perf_counter() - began
-        self.measured.seconds, self.measured.facts = answer["seconds"], answer["facts"]
+        self.measured.seconds = answer["seconds"]
 
     def turn(self, seconds: float, beside: float | None = None) -> float | None:
         """Lets it run for so long; returns its steps a second.
@@ -84,8 +84,11 @@ class ContestantProcess:
         """Ends it, and returns what was measured."""
         if self.measured.absent is None:
             self._process.stdin.close()
-            answer = self._answer() or {}
-            self.measured.peak_memory = answer.get("peak_memory")
+            answer = self._answer()
+            if answer is None:
+                self.measured.absent = self._last_words()
+            else:
+                self.measured.peak_memory, self.measured.facts = answer["peak_memory"], answer["facts"]
             self._process.wait()
         return self.measured
 

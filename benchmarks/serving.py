@@ -8,8 +8,8 @@ taken turn by turn. Run it on an idle machine. A runtime that is not installed h
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from benchmarks.worker import measured_rate
 from keras_preresnet import create_model
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.export_formats import export_file
@@ -72,17 +73,8 @@ def measure(answers: dict[str, Callable], images: np.ndarray, turns: int, second
     times = {name: [] for name in answers}
     for _ in range(turns):
         for name, answer in answers.items():
-            times[name].append(_seconds_per_call(answer, images, seconds))
+            times[name].append(1 / measured_rate(partial(answer, images), seconds))
     return times
-
-
-def _seconds_per_call(answer, images, seconds):
-    answer(images)
-    began, count = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds or count < 2:
-        answer(images)
-        count += 1
-    return (time.perf_counter() - began) / count
 
 
 def report(name: str, batch_size: int, times: dict[str, list[float]], absent: dict[str, str]) -> list[str]:

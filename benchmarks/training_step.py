@@ -4,7 +4,6 @@ Both train the same net, weight for weight, on the same batch of random images; 
 a drift of the machine's speed meets them alike, and ratios are taken turn by turn. Run it on an idle machine.
 """
 
-import dataclasses
 import json
 import statistics
 import time
@@ -17,11 +16,11 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks.stock import stock_preresnet
+from benchmarks.with_tensorflow import keras_training_step, our_training_step
+from benchmarks.worker import measured_rate
 from keras_preresnet import ResidualNetwork
 from training.environment import describe_environment
 from training.errors import UserError, run_program
-from training.recipes import RECIPES
-from training.step import TrainingStep
 
 FLAGS = flags.FLAGS
 
@@ -43,34 +42,18 @@ RATIOS = {
 }
 
 
-def stock_step(depth: int, branch: str, policy: str, images: tf.Tensor, labels: tf.Tensor) -> Callable:
+def stock_step(depth: int, branch: str, policy: str, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], float]:
     """Returns a training step of the stock net on one batch, with Keras's own momentum SGD."""
     keras.config.set_dtype_policy(policy)
     model = stock_preresnet(depth, branch)
     keras.config.set_dtype_policy("float32")
-    optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
-    optimizer.build(model.trainable_variables)
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        variables = model.trainable_variables
-        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-        return loss
-
-    return step
+    return keras_training_step(model, images, labels, compiles=False)
 
 
-def our_step(depth: int, branch: str, policy: str, images: tf.Tensor, labels: tf.Tensor) -> Callable:
+def our_step(depth: int, branch: str, policy: str, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], float]:
     """Returns the trainer's own step on one batch."""
     model = ResidualNetwork(depth, branch=branch, widening="projection", dtype=policy)
-    recipe = dataclasses.replace(RECIPES["paper_cifar"], batch_size=len(labels))
-    training_step = TrainingStep(model, recipe, policy)
-    batch = images, labels, tf.ones([len(labels)])
-    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    return lambda: training_step(batches, tf.constant(1), tf.constant(0.0))[0]
+    return our_training_step(model, images, labels, compiles=False)
 
 
 def measure(depth: int, batch_size: int, turns: int, seconds: float) -> dict[tuple[str, str], dict]:
@@ -83,21 +66,12 @@ def measure(depth: int, batch_size: int, turns: int, seconds: float) -> dict[tup
         for policy in POLICIES:
             began = time.perf_counter()
             steps[name, policy] = make(depth, branch, policy, images, labels)
-            float(steps[name, policy]())
+            steps[name, policy]()
             figures[name, policy] = {"start": time.perf_counter() - began, "rates": []}
     for _ in range(turns):
         for contestant, step in steps.items():
-            figures[contestant]["rates"].append(_rate(step, batch_size, seconds))
+            figures[contestant]["rates"].append(batch_size * measured_rate(step, seconds))
     return figures
-
-
-def _rate(step, batch_size, seconds):
-    float(step())
-    began, count = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds or count < 2:
-        float(step())
-        count += 1
-    return count * batch_size / (time.perf_counter() - began)
 
 
 def report(depth: int, batch_size: int, figures: dict) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -30,14 +31,16 @@ def prepare(job: Job) -> Prepared:
     compiles = job.setting == "XLA" or bool(tf.config.list_physical_devices("GPU"))
     if job.task == TRAINING:
         make = our_training_step if job.package == OURS else keras_training_step
-        step = make(model, job.precision, images, labels, compiles)
+        step = make(model, images, labels, compiles)
     else:
         step = inference_step(model, images, compiles)
     seconds = {"construction": constructed - began, "trace": time.perf_counter() - constructed}
-    facts = {**describe_environment(), "threads": _threads()}
-    if job.package == OURS:
-        facts["multiply_adds"] = multiply_adds(model)
-    return Prepared(step, seconds, facts)
+    return Prepared(step, seconds, lambda: _facts(job, model))
+
+
+def _facts(job, model):
+    work = {"multiply_adds": multiply_adds(model)} if job.package == OURS else {}
+    return {**describe_environment(), "threads": _threads(), **work}
 
 
 def _model(job):
@@ -53,18 +56,20 @@ def _model(job):
     return model
 
 
-def our_training_step(model, precision, images, labels, compiles):
-    """The trainer's own step on one batch."""
+def our_training_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor, compiles: bool) -> Callable[[], float]:
+    """Returns the trainer's own step on one batch, which returns the loss."""
     recipe = dataclasses.replace(RECIPES["paper_cifar"], batch_size=len(labels))
-    training_step = TrainingStep(model, recipe, POLICIES[precision], jit_compile=compiles)
+    training_step = TrainingStep(model, recipe, jit_compile=compiles)
     batch = images, labels, tf.ones([len(labels)])
     arguments = iter(tf.data.Dataset.from_tensors(batch).repeat()), tf.constant(1), tf.constant(0.0)
     training_step.__call__.get_concrete_function(*arguments)
     return lambda: float(training_step(*arguments)[0])
 
 
-def keras_training_step(model, precision, images, labels, compiles):
-    """The same with Keras's own momentum SGD."""
+def keras_training_step(
+    model: keras.Model, images: tf.Tensor, labels: tf.Tensor, compiles: bool
+) -> Callable[[], float]:
+    """Returns the same with Keras's own momentum SGD."""
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
     optimizer.build(model.trainable_variables)
 

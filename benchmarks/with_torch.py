@@ -29,9 +29,12 @@ def prepare(job: Job) -> Prepared:
         step = training_step(model, job.precision, images, labels, compiled)
     else:
         step = inference_step(model, job.precision, images, compiled)
+    return Prepared(step, {"construction": time.perf_counter() - began}, _facts)
+
+
+def _facts():
     versions = {package: importlib.metadata.version(package) for package in ("torch", "pytorchcv")}
-    facts = {**versions, "device": DEVICE, "threads": torch.get_num_threads()}
-    return Prepared(step, {"construction": time.perf_counter() - began}, facts)
+    return {**versions, "device": DEVICE, "threads": torch.get_num_threads()}
 
 
 def training_step(model, precision, images, labels, compiled):

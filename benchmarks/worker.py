@@ -1,7 +1,7 @@
 """A contestant in a process of its own: makes its step, then runs it for as long as it is told, turn by turn.
 
 Its argument is the JSON of a `Job`. It reads lines from standard input, each the seconds of a turn, and writes JSON
-lines: when the first step is done, after each turn, and at the end of its input.
+lines: the seconds to the end of the first step, the rate of each turn, and at the end of its input memory and facts.
 """
 
 import importlib
@@ -31,7 +31,7 @@ class Prepared(NamedTuple):
 
     step: Callable[[], object]  # One batch; returns when it is done.
     seconds: dict[str, float]  # Of the construction of the net, and of the trace where there is one.
-    facts: dict  # Versions, threads, device.
+    facts: Callable[[], dict]  # Versions, threads, work; asked for when nothing is measured any more.
 
 
 def measured_rate(step: Callable[[], object], seconds: float) -> float:
@@ -53,11 +53,11 @@ def main() -> None:
         began = time.perf_counter()
         prepared.step()
         seconds = {**prepared.seconds, "first step": time.perf_counter() - began}
-        print(json.dumps({"seconds": seconds, "facts": prepared.facts}), file=answers)
+        print(json.dumps({"seconds": seconds}), file=answers)
         for line in sys.stdin:
             print(json.dumps({"rate": measured_rate(prepared.step, float(line))}), file=answers)
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(json.dumps({"peak_memory": peak}), file=answers)
+        print(json.dumps({"peak_memory": peak, "facts": prepared.facts()}), file=answers)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         require_images(self.name, input_shape)
 
         def weight(name, initializer, trainable):
+            """One number a channel, in at least float32."""
             dtype = "float64" if self.variable_dtype == "float64" else "float32"
             return self.add_weight(
                 name=name,

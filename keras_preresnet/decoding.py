@@ -111,6 +111,7 @@ def _decode_bmp(encoded):
     pixels = tf.io.decode_bmp(encoded)  # 1, 3 or 4 channels.
 
     def colours():
+        """Each pixel's entry of the palette, which lies between the header and the pixels."""
         start = 14 + _numbers(encoded, 14, 1, tf.int32)[0]
         end = _numbers(encoded, 10, 1, tf.int32)[0]
         palette = tf.reshape(tf.io.decode_raw(tf.strings.substr(encoded, start, end - start), tf.uint8), [-1, 4])

@@ -27,6 +27,7 @@ def float32_copy(model: keras.Model, unroll: bool | None = None) -> keras.Model:
     """
 
     def copy_layer(layer):
+        """The layer in float32; of a stack its unit too."""
         config = {**layer.get_config(), "dtype": "float32"}
         if isinstance(layer, UnitStack):
             unit = config["unit"]

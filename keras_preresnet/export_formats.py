@@ -213,6 +213,7 @@ def _litert(model, preprocessing, _, __):
 
 def _litert_float16(model, preprocessing, _, __):
     def settings(converter):
+        """Weights in half the bytes."""
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
 
@@ -221,6 +222,7 @@ def _litert_float16(model, preprocessing, _, __):
 
 def _litert_int8(model, preprocessing, _, calibration_images):
     def settings(converter):
+        """Integers throughout, their ranges taken from the calibration images."""
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: (
             {"images": image[None].astype(np.float32)} for image in calibration_images

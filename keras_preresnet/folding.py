@@ -37,6 +37,7 @@ def folded_copy(model: keras.Model) -> keras.Model:
     merged = {norm.name for norm in norms.values()}
 
     def fold(layer):
+        """A layer with what it takes in, or nothing in the place of a batch norm that another has taken in."""
         if isinstance(layer, keras.Model):
             return folded_copy(layer)
         chain = [] if layer.name in merged else [layer, norms.get(layer.name)]

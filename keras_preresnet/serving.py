@@ -98,6 +98,8 @@ class Endpoints:
         """Images uint8 `(batch, height, width, channels)`, black where there is none, and errors, text `(batch,)`."""
 
         def show(encoded):
+            """The image as evaluation would see it, and no error."""
+
             def view(size):
                 return centre_view(size, self.short_side, self.height)
 
@@ -105,6 +107,7 @@ class Endpoints:
             return rounded(image), tf.constant("")
 
         def refuse(encoded):
+            """A black image, and the error."""
             return tf.zeros(self.images.shape[1:], tf.uint8), self._reason(encoded)
 
         def rows():

@@ -195,6 +195,7 @@ class UnitStack(keras.layers.Layer):
         new = [_array(w.dtype, w.shape) for w in old] if training and self.trainable else []
 
         def body(i, x, new):
+            """Unit i, on row i of every weight."""
             seed = None if seeds is None else seeds.read(i)
             y, statistics = self._step(x, [row.read(i) for row in rows], seed, training)
             new = [array.write(i, value) for array, value in zip(new, statistics, strict=False)]

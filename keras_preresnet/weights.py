@@ -73,6 +73,7 @@ def _places(file):
     found = {}
 
     def visit(name, entry):
+        """Notes the place of an array under its layer's name."""
         # A net that was trained by `Model.fit` has saved its optimizer beside its layers.
         if isinstance(entry, h5py.Dataset) and name.startswith("layers/"):
             layer, *rest = name.removeprefix("layers/").split("/")

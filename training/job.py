@@ -272,8 +272,7 @@ def _open(folder, record, saved_models, strategy):
 
 def _print_plan(record, folder):
     settings, data = record["settings"], record["data"]
-    depth = settings["model_options"].get("depth")
-    at_depth = f" at depth {depth}" if depth else ""
+    at_depth = f" at depth {depth}" if (depth := settings["model_options"].get("depth")) else ""
     replicas = f" on {settings['replicas']} replicas" if settings["replicas"] > 1 else ""
     print(
         f"{settings['model']}{at_depth}, {record['trainable_parameters']:,} parameters, on {data['name']} "
@@ -289,9 +288,8 @@ def _finish(data, folder, saved_models, model, outcome):
         save_keras(model, folder.path / "model.keras")
         exported = f", SavedModel {_export(model, saved_models, data)}" if saved_models else ""
         score = outcome.score
-        result = {**dataclasses.asdict(score), "test_error": score.error}
-        result |= {"best_test_error": outcome.best_error, "best_step": outcome.best_step}
-        folder.finish({**result, "bad_images": list(data.bad_images.names)})
+        result = dataclasses.asdict(score) | {"test_error": score.error, "best_test_error": outcome.best_error}
+        folder.finish({**result, "best_step": outcome.best_step, "bad_images": list(data.bad_images.names)})
     print(f"test accuracy {100 - score.error:.2f} % ({score.images - score.wrong} of {score.images} test images)")
     print(f"run folder {folder.path}{exported}")
 

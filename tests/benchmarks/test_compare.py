@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import compare, processes
+from benchmarks import comparison, contestants, processes
 from benchmarks.comparison_report import frame_of, write_report
 from benchmarks.contestants import CONTESTANTS, NETS, OURS, Contestant
 from benchmarks.processes import ContestantProcess, Measured
@@ -25,7 +25,7 @@ def _job(package=OURS, task="training", net="PreResNet20", precision="float32", 
 def test_a_contestant_runs_in_a_process_of_its_own_and_a_missing_package_is_a_row(tmp_path):
     jobs = [_job(batch_size=2), _job(package="PyTorch")._replace(module="benchmarks.with_nothing")]
     log = tmp_path / "log.txt"
-    ours, absent = compare.measure(jobs, log, turns=2, seconds=0.0, start_limit=300.0, together=2)
+    ours, absent = comparison.measure(jobs, log, turns=2, seconds=0.0, start_limit=300.0, together=2)
     assert ours.absent is None
     assert len(ours.rates) == 2
     assert 0 < ours.seconds["construction"] + ours.seconds["trace"] + ours.seconds["first step"] < ours.start
@@ -66,10 +66,10 @@ class _Still:
 
 
 def test_few_at_a_time_take_turns_with_the_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "ContestantProcess", _Still)
+    monkeypatch.setattr(comparison, "ContestantProcess", _Still)
     monkeypatch.setattr(_Still, "calls", [], raising=False)
     jobs = [_job(package=name) for name in "abcd"]
-    first, *_, last = compare.measure(jobs, tmp_path / "log", turns=2, seconds=1.0, start_limit=1.0, together=3)
+    first, *_, last = comparison.measure(jobs, tmp_path / "log", turns=2, seconds=1.0, start_limit=1.0, together=3)
     order = "start a, start b, start c, a, b, c, a, b, c, end b, end c, start d, a, d, a, d, end d, end a"
     assert ", ".join(_Still.calls) == order
     assert len(first.rates) == 4
@@ -104,15 +104,15 @@ def test_figures_are_images_a_second_milliseconds_and_shares_of_the_peak(tmp_pat
 
 
 def test_which_nets_and_contestants_are_chosen():
-    assert [net.batch_size for net in compare.chosen_nets(["PreResNet20", "PreResNet1001:16"])] == [128, 16]
+    assert [net.batch_size for net in comparison.chosen_nets(["PreResNet20", "PreResNet1001:16"])] == [128, 16]
     for entry in ("PreResNet21", "PreResNet20:0", "PreResNet20:x"):
         with pytest.raises(UserError, match=f"--nets={entry} is refused: PreResNet20, PreResNet56,"):
-            compare.chosen_nets([entry])
-    assert compare.chosen_contestants(["*"], torch_compile=True) == list(CONTESTANTS)
-    names = [contestant.name for contestant in compare.chosen_contestants(["PyTorch*"], torch_compile=False)]
+            comparison.chosen_nets([entry])
+    assert comparison.chosen_contestants(["*"], torch_compile=True) == list(CONTESTANTS)
+    names = [contestant.name for contestant in comparison.chosen_contestants(["PyTorch*"], torch_compile=False)]
     assert names == ["PyTorch, bfloat16", "PyTorch, float32"]
     with pytest.raises(UserError, match="--contestants=x fits none of: keras_preresnet, bfloat16; "):
-        compare.chosen_contestants(["x"], torch_compile=False)
+        comparison.chosen_contestants(["x"], torch_compile=False)
 
 
 def test_stock_keras_is_left_out_where_it_would_not_fit():
@@ -133,4 +133,4 @@ def test_multiply_adds_are_those_counted_by_hand():
 def test_every_module_that_is_named_is_there():
     root = Path(processes.__file__).parent
     for contestant in CONTESTANTS:
-        assert (root / f"{compare.MODULES[contestant.package].removeprefix('benchmarks.')}.py").exists()
+        assert (root / f"{contestants.MODULES[contestant.package].removeprefix('benchmarks.')}.py").exists()
