@@ -19,7 +19,7 @@ from training.files import read_json
 from training.shapes import Shape, describe, require_side
 
 GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-NEEDED = "a run folder or a .keras file is needed, or, where an export will do, a SavedModel, .onnx or .tflite file"
+NEEDED = "a run folder, a .keras file, a SavedModel or an exported .onnx or .tflite file is needed"
 Answer = Callable[[tf.Tensor], np.ndarray]  # Images of 0 to 255, uint8 or float32, to float32 logits (batch, classes).
 
 

@@ -40,7 +40,7 @@ def _refused(path):
 
 
 def test_a_path_that_is_none(tmp_path):
-    needed = "a run folder or a .keras file is needed, or, where an export will do, a SavedModel, .onnx or .tflite file"
+    needed = "a run folder, a .keras file, a SavedModel or an exported .onnx or .tflite file is needed"
     assert _refused(tmp_path / "none") == f"--net={tmp_path / 'none'} does not exist; {needed}."
     (tmp_path / "net.h5").write_bytes(b"")
     assert _refused(tmp_path / "net.h5") == f"--net={tmp_path / 'net.h5'} is refused: {needed}."
