@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_preresnet.batch_norm import normalize, normalize_over_replicas
 from keras_preresnet.validation import require_images
 
 MOMENTUM = 0.9  # Keras's meaning: the share of the old statistics that stays.
@@ -105,18 +106,22 @@ class FusedBatchNormalization(keras.layers.Layer):
         self.moving_mean = weight("moving_mean", "zeros", False)
         self.moving_variance = weight("moving_variance", "ones", False)
 
-    def call(self, inputs, training=None):
-        """Normalizes by the batch in training, unless the layer is frozen, and else by the moving statistics."""
+    def call(self, inputs, training=None, hand_on=False):
+        """Normalizes by the batch in training, unless the layer is frozen, and else by the moving statistics.
+
+        With `hand_on` the inputs come back beside the outputs: a unit reads them a second time, from there, and the
+        gradient of that is added in the same pass over memory.
+        """
         uses_batch = bool(training) and self.trainable
-        normalize = _plain_batch_norm if inputs.dtype == tf.float64 else _fused_batch_norm
-        if uses_batch and self.synchronized and tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            normalize = _synchronized_batch_norm
         weights = [tf.convert_to_tensor(w) for w in (self.gamma, self.beta, self.moving_mean, self.moving_variance)]
-        outputs, mean, variance = normalize(inputs, *weights, self.epsilon, uses_batch)
+        if uses_batch and self.synchronized and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            result = normalize_over_replicas(inputs, *weights[:2], self.epsilon, self.relu)
+        else:
+            result = normalize(inputs, weights, self.epsilon, uses_batch, self.relu)
         if uses_batch:
-            self._update(self.moving_mean, mean, inputs)
-            self._update(self.moving_variance, variance, inputs)
-        return tf.nn.relu(outputs) if self.relu else outputs
+            self._update(self.moving_mean, result.mean, inputs)
+            self._update(self.moving_variance, result.variance, inputs)
+        return (result.outputs, result.inputs) if hand_on else result.outputs
 
     def _update(self, moving, batch_statistic, inputs):
         old = tf.convert_to_tensor(moving)
@@ -133,44 +138,3 @@ class FusedBatchNormalization(keras.layers.Layer):
     def get_config(self):
         settings = {"momentum": self.momentum, "epsilon": self.epsilon, "synchronized": self.synchronized}
         return {**super().get_config(), "relu": self.relu, **settings}
-
-
-def _fused_batch_norm(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
-    """Returns the normalized x, and the batch mean and unbiased batch variance where those were used."""
-    nothing = tf.zeros([0], tf.float32)
-    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=gamma,
-        offset=beta,
-        mean=nothing if uses_batch else moving_mean,
-        variance=nothing if uses_batch else moving_variance,
-        epsilon=epsilon,
-        is_training=uses_batch,
-    )
-    return outputs, mean, variance
-
-
-def _plain_batch_norm(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
-    """The same in plain operations, for float64."""
-    mean, biased = tf.nn.moments(x, axes=[0, 1, 2]) if uses_batch else (moving_mean, moving_variance)
-    outputs = tf.nn.batch_normalization(x, mean, biased, beta, gamma, epsilon)
-    count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
-    return outputs, mean, biased * count / tf.maximum(count - 1, 1)
-
-
-def _synchronized_batch_norm(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
-    """The same over the images of all replicas, in at least float32.
-
-    The deviations are summed in a second reduction: the mean of x² less the squared mean would cancel digits.
-    """
-
-    def over_all_replicas(sums):
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
-
-    wide = tf.cast(x, gamma.dtype)
-    count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), gamma.dtype)
-    total, count = over_all_replicas([tf.reduce_sum(wide, [0, 1, 2]), count])
-    mean = total / count
-    squares = over_all_replicas(tf.reduce_sum(tf.square(wide - mean), [0, 1, 2]))
-    outputs = tf.nn.batch_normalization(wide, mean, squares / count, beta, gamma, epsilon)
-    return tf.cast(outputs, x.dtype), mean, squares / tf.maximum(count - 1, 1)

@@ -159,7 +159,7 @@ def _with_constants(layer):
 
 
 def _is_plain_convolution(layer):
-    return type(layer) is keras.layers.Conv2D and layer.activation is keras.activations.linear
+    return isinstance(layer, keras.layers.Conv2D) and layer.activation is keras.activations.linear
 
 
 def _norms_after_convolutions(model):

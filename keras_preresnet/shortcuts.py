@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from keras_preresnet.activations import activation_layer
+from keras_preresnet.convolution import Convolution
 from keras_preresnet.initializers import kernel_initializer
 from keras_preresnet.validation import require_choice
 
@@ -67,7 +68,7 @@ class Projection(_ShortcutPart):
 
     def build(self, input_shape):
         """Builds the convolution, and its BN in post-activation designs."""
-        self.conv = keras.layers.Conv2D(
+        self.conv = Convolution(
             self.filters,
             1,
             self.strides,

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_preresnet.activations import DESIGNS, activation_layer
+from keras_preresnet.activations import DESIGNS, FusedBatchNormalization, activation_layer
+from keras_preresnet.convolution import Convolution
 from keras_preresnet.initializers import kernel_initializer
 from keras_preresnet.shortcuts import SHORTCUTS, WIDENINGS, require_shortcut
 from keras_preresnet.validation import require_choice, require_images, require_positive_integer
@@ -142,7 +143,7 @@ class ResidualUnit(keras.layers.Layer):
             strides = self.strides if k == striding else 1
             if strides > 1 and kernel_size > 1:
                 yield keras.layers.ZeroPadding2D(kernel_size // 2, name=f"pad{k}", dtype=self.dtype_policy)
-            yield keras.layers.Conv2D(
+            yield Convolution(
                 self.filters // divisor,
                 kernel_size,
                 strides,
@@ -164,7 +165,10 @@ class ResidualUnit(keras.layers.Layer):
 
         Whether batch norm takes its statistics from the batch is what the calling layer was told.
         """
-        activated = self.preactivation(x)
+        if isinstance(self.preactivation, FusedBatchNormalization):
+            activated, x = self.preactivation(x, hand_on=True)
+        else:
+            activated = self.preactivation(x)
         source = activated if self.widens else x
         h, multiplier, factor = self.shortcut_layer(source, self.widening_layer(source))
         outputs = {"preactivation": activated}
