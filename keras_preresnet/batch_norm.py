@@ -56,6 +56,7 @@ def _fused(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
     return outputs, mean, variance
 
 
+@tf.autograph.experimental.do_not_convert  # It would look through the decorator below.
 def _fused_with_relu(x, gamma, beta, epsilon):
     """The same kernel and ReLU with a gradient of their own, which goes over memory twice and not five times.
 
@@ -83,10 +84,9 @@ def _gradient(of_outputs, of_inputs, x, gamma, beta, mean, variance, epsilon):
     count = x.shape.num_elements() // x.shape[-1]
     inverse = tf.math.rsqrt(variance * ((count - 1) / count) + epsilon)
     scale = gamma * inverse
-    partial = tf.bitcast(_partial_sums(of_outputs, x, mean, scale, beta), tf.float32)  # (rows, channels, 2)
-    rows, channels, _ = partial.shape
-    sums = tf.ones([1, rows]) @ tf.reshape(partial, [rows, 2 * channels])
-    of_beta, sum_of_products = tf.unstack(tf.reshape(sums, [channels, 2]), axis=1)
+    partial = _partial_sums(of_outputs, x, mean, scale, beta)
+    sums = tf.reshape(tf.ones([1, partial.shape[0]], partial.dtype) @ partial, [-1])
+    of_beta, sum_of_products = tf.math.real(sums), tf.math.imag(sums)
     slope = inverse**2 * sum_of_products / count
     of_x = _pixelwise(of_outputs, of_inputs, x, mean, scale, beta, of_beta / count, slope)
     return of_x, inverse * sum_of_products, of_beta

@@ -15,6 +15,7 @@ class Convolution(keras.layers.Conv2D):
         return super().convolution_op(inputs, kernel)
 
 
+@tf.autograph.experimental.do_not_convert  # It would look through the decorator, and leave the gradient out.
 @tf.custom_gradient
 def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Returns the 1x1 convolution of x, `(batch, height, width, in)`, with a kernel `(1, 1, in, out)`.

@@ -187,22 +187,27 @@ class UnitStack(keras.layers.Layer):
         return x, [tf.stack(column) for column in zip(*statistics, strict=True)]
 
     def _run_loop(self, x, weights, seeds, training):
-        """The same as a while loop. Its rows are read from arrays: the gradient of `w[i]` would be quadratic in n."""
-        rows = [_array(w.dtype, w.shape).unstack(w) for w in weights]
+        """The same as a while loop, which takes a row of every weight off a list in each turn.
+
+        The gradient of that puts the row of the gradient onto a list. That of reading row i from a `tf.TensorArray`
+        would add it to an array of zeros, and that of `w[i]` a whole array of them in each turn.
+        """
+        rows = [_list_of_rows(w) for w in weights]
         seeds = None if seeds is None else _array(seeds.dtype, seeds.shape).unstack(seeds)
         names = list(self._template.weights)
         old = [weights[names.index(name)] for name in self._template.statistics]
         new = [_array(w.dtype, w.shape) for w in old] if training and self.trainable else []
 
-        def body(i, x, new):
-            """Unit i, on row i of every weight."""
+        def body(i, x, rows, new):
+            """Unit i, on the next row of every weight."""
             seed = None if seeds is None else seeds.read(i)
-            y, statistics = self._step(x, [row.read(i) for row in rows], seed, training)
+            rows, row = zip(*map(_popped, rows, weights), strict=True)
+            y, statistics = self._step(x, row, seed, training)
             new = [array.write(i, value) for array, value in zip(new, statistics, strict=False)]
-            return i + 1, tf.ensure_shape(y, x.shape), new
+            return i + 1, tf.ensure_shape(y, x.shape), list(rows), new
 
-        start = (tf.constant(0), x, new)
-        _, x, new = tf.while_loop(lambda i, *_: i < self.count, body, start, maximum_iterations=self.count)
+        start = (tf.constant(0), x, rows, new)
+        _, x, _, new = tf.while_loop(lambda i, *_: i < self.count, body, start, maximum_iterations=self.count)
         return x, [array.stack() for array in new]
 
     def compute_output_shape(self, input_shape):
@@ -228,3 +233,18 @@ class UnitStack(keras.layers.Layer):
 
 def _array(dtype, shape):
     return tf.TensorArray(dtype, size=shape[0], element_shape=shape[1:])
+
+
+def _list_of_rows(weights):
+    """The rows as a list whose last is the first."""
+    return tf.raw_ops.TensorListFromTensor(tensor=tf.reverse(weights, [0]), element_shape=_shape_of_row(weights))
+
+
+def _popped(rows, weights):
+    """The list without its last row, and that row of the stacked `weights`."""
+    shape = _shape_of_row(weights)
+    return tf.raw_ops.TensorListPopBack(input_handle=rows, element_shape=shape, element_dtype=weights.dtype)
+
+
+def _shape_of_row(weights):
+    return tf.constant(weights.shape[1:].as_list(), tf.int32)

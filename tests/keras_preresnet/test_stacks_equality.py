@@ -15,7 +15,7 @@ from library_helpers import (
     thinned,
 )
 
-from keras_preresnet import ResidualUnit, UnitStack
+from keras_preresnet import ResidualUnit, UnitStack, batch_norm
 
 COUNT, WIDTH = 3, 4
 UNROLLED, LOOP = {"unroll": True}, {"unroll": False}
@@ -60,21 +60,21 @@ def gradient_step(stack, training):
     return step
 
 
-def run(stack, training=True, graph=True):
-    """What `gradient_step` gives, and the statistics that it leaves."""
+def run(stack, training=True, graph=True, batch_size=None):
+    """What `gradient_step` gives, and the statistics that it leaves; the graph may know the size of the batch."""
     dtype = "float64" if stack.compute_dtype == "float64" else "float32"
     before = [numpy(v) for v in stack.non_trainable_weights]
     step = gradient_step(stack, training)
     if graph:
-        step = tf.function(step, input_signature=[tf.TensorSpec([None, 6, 6, WIDTH], dtype)])
+        step = tf.function(step, input_signature=[tf.TensorSpec([batch_size, 6, 6, WIDTH], dtype)])
     outputs = [numpy(v) for v in step(normal(4, 6, 6, WIDTH, dtype=dtype))]
     after = [numpy(v) for v in stack.non_trainable_weights]
     assert all(((a != b).all() if training else (a == b).all()) for a, b in zip(after, before, strict=True))
     return outputs + after
 
 
-def results(unit, form, policy="float32", training=True, graph=True):
-    return run(new_stack(unit, form, policy), training, graph)
+def results(unit, form, policy="float32", training=True, graph=True, batch_size=None):
+    return run(new_stack(unit, form, policy), training, graph, batch_size)
 
 
 @every_kind
@@ -88,6 +88,17 @@ def test_in_training(design, shortcut):
 def test_rematerialised_in_training(design, shortcut):
     unit = {"design": design, "shortcut": shortcut}
     assert_close(results(unit, REMAT_LOOP), results(unit, {}, **EAGER), **FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "form"), thinned(SHORTCUT_NAMES, (LOOP, REMAT_LOOP, UNROLLED)), ids=lambda value: str(value)
+)
+def test_with_the_gradient_of_large_tensors(shortcut, form, monkeypatch):
+    """BN and ReLU in two passes: see `keras_preresnet.batch_norm`."""
+    unit = {"shortcut": shortcut, "branch": "bottleneck"}
+    expected = results(unit, form)
+    monkeypatch.setattr(batch_norm, "LARGE", 0)
+    assert_close(results(unit, form, batch_size=4), expected, **FLOAT32)
 
 
 @pytest.mark.slow
