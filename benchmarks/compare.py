@@ -25,7 +25,9 @@ flags.DEFINE_list(
     "nets, each with the batch size of its training behind a colon if wanted",
 )
 flags.DEFINE_multi_enum("task", list(TASKS), list(TASKS), "what is measured; may be given several times")
-flags.DEFINE_list("contestants", ["*"], "patterns of the contestants' names, like 'PyTorch*'")
+flags.DEFINE_multi_string(
+    "contestants", ["*"], "pattern of contestants' names, like 'PyTorch*'; may be given several times"
+)
 flags.DEFINE_bool("torch_compile", False, "whether torch.compile is among the contestants")
 flags.DEFINE_integer("turns", 5, "turns of each contestant", lower_bound=1)
 flags.DEFINE_float("seconds", 5.0, "seconds of a turn; at least two steps are made", lower_bound=0)

@@ -20,7 +20,7 @@ PASSES = {TRAINING: 3}  # Gradients to data and to weights cost as much as the f
 def frame_of(results: Sequence[Measured]) -> pd.DataFrame:
     """Returns a row for each contestant, task and net; rates are images/s, of one image ms, of the machine FLOP/s."""
     peaks = {r.job.precision: _peak(r) for r in results if r.job.net == "3x3 convolution" and r.facts}
-    nets = {r.job.net: r.facts["multiply_adds"] for r in results if r.job.package == OURS and r.facts}
+    nets = {r.job.net: r.facts["multiply_adds"] for r in results if "multiply_adds" in r.facts}
     return pd.DataFrame([_row(result, peaks, nets) for result in results])
 
 

@@ -87,7 +87,9 @@ class Contestant(NamedTuple):
 CONTESTANTS = (
     Contestant(OURS, "bfloat16"),
     Contestant(OURS, "bfloat16", "remat", (TRAINING,)),
+    Contestant(OURS, "bfloat16", "folded", (INFERENCE, LATENCY)),
     Contestant(OURS, "float32"),
+    Contestant(OURS, "float32", "folded", (INFERENCE, LATENCY)),
     Contestant(PYTORCH, "bfloat16"),
     Contestant(PYTORCH, "float32"),
     Contestant(PYTORCH, "bfloat16", "torch.compile"),

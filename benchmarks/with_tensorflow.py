@@ -12,6 +12,7 @@ from benchmarks.contestants import APPLICATIONS, NETS, OURS, TRAINING
 from benchmarks.stock import stock_preresnet
 from benchmarks.worker import Job, Prepared
 from keras_preresnet import UnitStack, create_model
+from keras_preresnet.folding import folded_copy
 from training.environment import describe_environment
 from training.recipes import RECIPES
 from training.step import TrainingStep
@@ -39,14 +40,16 @@ def prepare(job: Job) -> Prepared:
 
 
 def _facts(job, model):
-    work = {"multiply_adds": multiply_adds(model)} if job.package == OURS else {}
+    counted = job.package == OURS and job.setting != "folded"  # Which has operations, and no layers to be counted.
+    work = {"multiply_adds": multiply_adds(model)} if counted else {}
     return {**describe_environment(), "threads": _threads(), **work}
 
 
 def _model(job):
     net, policy = NETS[job.net], POLICIES[job.precision]
     if job.package == OURS:
-        return create_model(net.model, widening="projection", remat=job.setting == "remat", dtype=policy)
+        model = create_model(net.model, widening="projection", remat=job.setting == "remat", dtype=policy)
+        return folded_copy(model) if job.setting == "folded" else model
     keras.config.set_dtype_policy(policy)
     if job.package == APPLICATIONS:
         model = keras.applications.ResNet50V2(weights=None, classifier_activation=None)

@@ -85,7 +85,7 @@ def _gradient(of_outputs, of_inputs, x, gamma, beta, mean, variance, epsilon):
     inverse = tf.math.rsqrt(variance * ((count - 1) / count) + epsilon)
     scale = gamma * inverse
     partial = _partial_sums(of_outputs, x, mean, scale, beta)
-    sums = tf.reshape(tf.ones([1, partial.shape[0]], partial.dtype) @ partial, [-1])
+    sums = tf.matmul(tf.ones([1, partial.shape[0]], partial.dtype), partial, name="sums")[0]
     of_beta, sum_of_products = tf.math.real(sums), tf.math.imag(sums)
     slope = inverse**2 * sum_of_products / count
     of_x = _pixelwise(of_outputs, of_inputs, x, mean, scale, beta, of_beta / count, slope)

@@ -31,8 +31,15 @@ def folded_copy(model: keras.Model) -> keras.Model:
     Its logits differ from those of `model` by rounding. It has no weights, cannot be trained, and is not for saving.
 
     Args:
-        model: A functional model in float32, such as `keras_preresnet.export.float32_copy` returns.
+        model: A functional model that computes in float32 or mixed_bfloat16: so does the copy.
+
+    Raises:
+        ValueError: for another policy: in float16 the bias of almost nothing would be nothing.
     """
+    if model.dtype_policy.compute_dtype not in ("float32", "bfloat16"):
+        raise ValueError(
+            f"A net that computes in {model.dtype_policy.compute_dtype} is refused: float32 or bfloat16 is needed."
+        )
     norms = _norms_after_convolutions(model)
     merged = {norm.name for norm in norms.values()}
 
@@ -41,7 +48,7 @@ def folded_copy(model: keras.Model) -> keras.Model:
         if isinstance(layer, keras.Model):
             return folded_copy(layer)
         chain = [] if layer.name in merged else [layer, norms.get(layer.name)]
-        return _Folded(folded_chain(chain), layer.name)
+        return _Folded(folded_chain(chain), layer.name, layer.dtype_policy)
 
     return keras.models.clone_model(model, clone_function=fold, input_tensors=copy_of_input(model))
 
@@ -67,8 +74,8 @@ def folded_chain(layers: Sequence[keras.layers.Layer | None]) -> list[Callable]:
 class _Folded(keras.layers.Layer):
     """Functions without weights of their own, one after another."""
 
-    def __init__(self, functions, name):
-        super().__init__(name=name, dtype="float32")
+    def __init__(self, functions, name, policy):
+        super().__init__(name=name, dtype=policy)
         self.functions = tuple(functions)
 
     def call(self, x):
@@ -139,12 +146,12 @@ def _scale_and_offset(norm):
 
 
 def _convolve(x, kernel, bias, strides=1, relu=False, padding="VALID", dilations=1, depthwise=False):
-    kernel = tf.constant(kernel, tf.float32)
+    kernel = tf.constant(kernel, x.dtype)
     if depthwise:
         y = tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], padding)
     else:
         y = tf.nn.conv2d(x, kernel, strides, padding, dilations=dilations)
-    y = tf.nn.bias_add(y, tf.constant(bias, tf.float32, [y.shape[-1]]))
+    y = tf.nn.bias_add(y, tf.constant(bias, x.dtype, [y.shape[-1]]))
     return tf.nn.relu(y) if relu else y
 
 

@@ -85,3 +85,17 @@ def test_a_batch_norm_that_shares_its_convolution_or_follows_none_is_folded_alon
     model = randomize(keras.Model(outer, [b, keras.layers.Add()([a, keras.layers.UpSampling2D(2)(b)])]))
     x = normal(2, 6, 6, 3)
     assert_close(folded_copy(model)(x), model(x, training=False), 1e-5)
+
+
+def test_it_computes_in_bfloat16_as_the_net_does():
+    net = _net(dtype="mixed_bfloat16")
+    folded = folded_copy(net)
+    x = normal(2, 9, 9, 3)
+    assert folded.get_layer("stage1_units").output.dtype == "bfloat16"
+    assert folded(x).dtype == "float32"
+    assert_close(folded(x), net(x, training=False), 0.03)
+
+
+def test_float16_is_refused():
+    with pytest.raises(ValueError, match="computes in float16 is refused: float32 or bfloat16 is needed"):
+        folded_copy(_net(dtype="mixed_float16"))
