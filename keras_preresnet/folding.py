@@ -36,10 +36,8 @@ def folded_copy(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: for another policy: in float16 the bias of almost nothing would be nothing.
     """
-    if model.dtype_policy.compute_dtype not in ("float32", "bfloat16"):
-        raise ValueError(
-            f"A net that computes in {model.dtype_policy.compute_dtype} is refused: float32 or bfloat16 is needed."
-        )
+    if "float16" in {layer.compute_dtype for layer in model.layers}:
+        raise ValueError("A net that computes in float16 is refused: float32 or bfloat16 is needed.")
     norms = _norms_after_convolutions(model)
     merged = {norm.name for norm in norms.values()}
 
