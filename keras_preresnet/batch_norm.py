@@ -58,7 +58,7 @@ def _fused(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
 
 @tf.autograph.experimental.do_not_convert  # It would look through the decorator below.
 def _fused_with_relu(x, gamma, beta, epsilon):
-    """The same kernel and ReLU with a gradient of their own, which goes over memory twice and not five times.
+    """The same kernel and ReLU with a gradient of their own, which goes over memory twice and not four times.
 
     A training step on a CPU is bound by memory. TensorFlow's gradient of ReLU, that of batch norm and the addition of
     the shortcut's gradient are three kernels that read and write eleven times as many numbers as x has; it takes six.

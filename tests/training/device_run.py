@@ -12,12 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_preresnet import ResidualNetwork
+from keras_preresnet import ResidualNetwork, batch_norm
 from training.devices import choose_strategy, is_chief, share_from_chief
 from training.recipes import Recipe
 from training.step import TrainingStep
 
 BATCH, STEPS = 16, 10
+LARGE = batch_norm.LARGE
 NET = {"units": (6,), "widths": (8,), "stem_width": 8, "classes": 3, "input_shape": (8, 8, 3)}
 RECIPE = Recipe(batch_size=BATCH, train_steps=STEPS, warmup_steps=0, learning_rate=0.01, learning_rate_drops=())
 
@@ -62,6 +63,7 @@ def one_strategy(cpu_replicas):
 def run(settings: dict) -> dict[str, np.ndarray]:
     """Returns the losses, weights and statistics of a training with these settings."""
     strategy = one_strategy(settings.get("cpu_replicas", 1))
+    batch_norm.LARGE = settings.get("large", LARGE)
     keras.utils.set_random_seed(1)
     precision = settings.get("precision", "float32")
     with strategy.scope():

@@ -40,6 +40,8 @@ HERE = {
     "in parts mixed_float16": {**IN_PARTS, "precision": "mixed_float16"},
     **{f"mirrored {precision}": {"cpu_replicas": 2, "precision": precision} for precision in PRECISIONS},
     "mirrored XLA float32": {"cpu_replicas": 2, "jit_compile": True},
+    "one as if large": {"large": 0},
+    "mirrored as if large": {"large": 0, "cpu_replicas": 2},
     "several steps a call": {"steps_per_call": 5},
     "mirrored several steps a call": {"cpu_replicas": 2, "steps_per_call": 5},
     "synchronised": {"cpu_replicas": 2, **SYNCHRONISED},
@@ -158,6 +160,11 @@ def _require_the_steps_of_xla(here, kind, precision):
 @pytest.mark.parametrize("precision", FLOAT32_QUICK)
 def test_replicas_make_the_same_steps_under_xla(here, precision):
     _require_the_steps_of_xla(here, "mirrored", precision)
+
+
+@pytest.mark.parametrize("kind", ["one", "mirrored"])
+def test_the_gradient_that_large_tensors_have_makes_the_same_steps(here, kind):
+    _require_equal(here[f"{kind} as if large"], here[f"{kind} float32"], 1e-5)
 
 
 @pytest.mark.slow
