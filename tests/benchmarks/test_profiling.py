@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from benchmarks import profile
+from benchmarks import profiling
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,13 @@ from benchmarks import profile
     ],
 )
 def test_what_an_event_is_counted_for(event, group):
-    assert profile.group_of(event) == group
+    assert profiling.group_of(event) == group
 
 
 def test_times_are_added_up_by_step():
     events = [("a/conv:Conv2D", 3.0), ("b/conv:Conv2D", 1.0), ("x:AddV2", 4.0), ("ExecutorState::Process", 100.0)]
-    table = profile.table_of(iter(events), steps=2)
-    assert list(table.index) == list(profile.GROUPS)
+    table = profiling.table_of(iter(events), steps=2)
+    assert list(table.index) == list(profiling.GROUPS)
     assert table.loc["convolution"].tolist() == [2.0, 0.5, 1.0]
     assert table.loc["additions"].tolist() == [2.0, 0.5, 0.5]
     assert table.loc["optimizer"].tolist() == [0.0, 0.0, 0.0]
@@ -47,6 +47,6 @@ def test_a_step_is_watched():
         return tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME"))
 
     step()
-    table = profile.table_of(profile.operations(profile.profiled(step, 3)), 3)
+    table = profiling.table_of(profiling.operations(profiling.profiled(step, 3)), 3)
     assert table.loc["convolution", "operations"] == 1
     assert table.loc["convolution", "busy ms"] > 0
