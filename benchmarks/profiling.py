@@ -26,7 +26,7 @@ def group_of(event: str) -> str | None:
 
 
 def operations(space: xplane_pb2.XSpace) -> Iterator[tuple[str, float]]:
-    """Yields name and milliseconds of each event on the host and on accelerators that `group_of` knows."""
+    """Yields name and milliseconds of every event, on the host and on accelerators."""
     for plane in space.planes:
         names = {key: metadata.name for key, metadata in plane.event_metadata.items()}
         for line in plane.lines:

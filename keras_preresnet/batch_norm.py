@@ -1,8 +1,11 @@
 """Batch normalization and ReLU as functions of tensors: the kernels behind `FusedBatchNormalization`."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from keras_preresnet.devices import has_accelerator
 
 LARGE = 2**18  # Elements; what is smaller stays in a processor's cache, and gains nothing from passes saved.
 SLICES = 8
@@ -38,7 +41,7 @@ def _gains_from_fewer_passes(x):
     """Whether x is a large tensor of a known shape, on a machine without an accelerator, whose kernels have no need."""
     if x.dtype == tf.float64 or not x.shape.is_fully_defined() or x.shape.num_elements() < LARGE:
         return False
-    return not tf.config.list_physical_devices("GPU") and not tf.config.list_physical_devices("TPU")
+    return not has_accelerator()
 
 
 def _fused(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
@@ -67,6 +70,7 @@ def _fused_with_relu(x, gamma, beta, epsilon):
 
     @tf.custom_gradient
     def run(x, gamma, beta):
+        """Returns the fields of `Normalized`."""
         outputs, mean, variance = _fused(x, gamma, beta, None, None, epsilon, True)
         outputs = tf.nn.relu(outputs)
 
@@ -100,7 +104,7 @@ def _partial_sums(of_outputs, x, mean, scale, beta):
     addition of more slices, into neither; two real sums would become two passes.
     """
     count = x.shape.num_elements() // x.shape[-1]
-    slices = next(number for number in (SLICES, 4, 2, 1) if count % number == 0)
+    slices = math.gcd(count, SLICES)
     parts = [tf.reshape(tensor, [slices, count // slices, x.shape[-1]]) for tensor in (x, of_outputs)]
     total = 0.0
     for index in range(slices):

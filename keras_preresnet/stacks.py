@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from keras_preresnet.devices import has_accelerator
 from keras_preresnet.initializers import kernel_initializer
 from keras_preresnet.units import ResidualUnit, UnitParts
 from keras_preresnet.validation import require_images, require_positive_integer
@@ -101,7 +102,7 @@ class UnitStack(keras.layers.Layer):
         self.count = int(count)
         self.unroll = unroll
         self.remat = bool(remat)
-        self.supports_jit = bool(tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU"))
+        self.supports_jit = has_accelerator()
         self.seed_generator = None
         if unit.shortcut == "dropout":
             self.seed_generator = keras.random.SeedGenerator(unit.shortcut_options.get("seed"))
@@ -192,17 +193,17 @@ class UnitStack(keras.layers.Layer):
         The gradient of that puts the row of the gradient onto a list. That of reading row i from a `tf.TensorArray`
         would add it to an array of zeros, and that of `w[i]` a whole array of them in each turn.
         """
-        rows = [_list_of_rows(w) for w in weights]
-        seeds = None if seeds is None else _array(seeds.dtype, seeds.shape).unstack(seeds)
+        stacked = weights if seeds is None else [*weights, seeds]
+        rows = [_list_of_rows(w) for w in stacked]
         names = list(self._template.weights)
         old = [weights[names.index(name)] for name in self._template.statistics]
         new = [_array(w.dtype, w.shape) for w in old] if training and self.trainable else []
 
         def body(i, x, rows, new):
-            """Unit i, on the next row of every weight."""
-            seed = None if seeds is None else seeds.read(i)
-            rows, row = zip(*map(_popped, rows, weights), strict=True)
-            y, statistics = self._step(x, row, seed, training)
+            """Unit i, on the next row of every weight, and of the seeds."""
+            rows, row = zip(*map(_popped, rows, stacked), strict=True)
+            seed = None if seeds is None else row[-1]
+            y, statistics = self._step(x, row[: len(weights)], seed, training)
             new = [array.write(i, value) for array, value in zip(new, statistics, strict=False)]
             return i + 1, tf.ensure_shape(y, x.shape), list(rows), new
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
+from keras_preresnet.devices import has_accelerator
 from training.errors import UserError, user_errors
 from training.optimizer import assign
 
@@ -74,8 +75,7 @@ def _split_cpu(distribute, cpu_replicas):
 
 def uses_xla(jit_compile: str) -> bool:
     """Whether "auto", "on" or "off" means XLA here: on a CPU it makes slower code than TensorFlow's own."""
-    accelerators = tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU")
-    return jit_compile == "on" or (jit_compile == "auto" and bool(accelerators))
+    return jit_compile == "on" or (jit_compile == "auto" and has_accelerator())
 
 
 def steps_per_call(asked: int | None) -> int:

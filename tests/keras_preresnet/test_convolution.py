@@ -58,7 +58,7 @@ def test_it_has_second_derivatives(widths):
     [{"kernel_size": 1}, {"kernel_size": 1, "strides": 2}, {"kernel_size": 1, "groups": 2}, {"kernel_size": 3}],
     ids=str,
 )
-def test_the_layer_equals_that_of_keras(arguments, tmp_path):
+def test_the_layer_equals_that_of_keras(arguments):
     layers = [make(8, padding="same", **arguments) for make in (Convolution, keras.layers.Conv2D)]
     x = normal(2, 6, 6, 4)
     for layer in layers:

@@ -84,7 +84,7 @@ def test_in_training(design, shortcut):
     assert_close(results(unit, LOOP), results(unit, {}, **EAGER), **FLOAT32)
 
 
-@pytest.mark.parametrize(("design", "shortcut"), thinned(DESIGN_NAMES, SHORTCUT_NAMES))
+@every_kind
 def test_rematerialised_in_training(design, shortcut):
     unit = {"design": design, "shortcut": shortcut}
     assert_close(results(unit, REMAT_LOOP), results(unit, {}, **EAGER), **FLOAT32)
