@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_preresnet import model_class_names, model_preprocessing
+from keras_preresnet import create_model, model_class_names, model_preprocessing, weights_info
 from keras_preresnet.export import float32_copy
 from keras_preresnet.keras_files import reason, require_whole
 from keras_preresnet.preprocessing import Preprocessing
@@ -19,7 +19,10 @@ from training.files import read_json
 from training.shapes import Shape, describe, require_side
 
 GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-NEEDED = "a run folder, a .keras file, a SavedModel or an exported .onnx or .tflite file is needed"
+NEEDED = (
+    "a run folder, a .keras file, a SavedModel, an exported .onnx or .tflite file, or packaged weights as "
+    "PreResNet20:cifar10 are needed"
+)
 Answer = Callable[[tf.Tensor], np.ndarray]  # Images of 0 to 255, uint8 or float32, to float32 logits (batch, classes).
 
 
@@ -149,13 +152,19 @@ class SavedModelNet:
 def load_net(path: str) -> KerasNet | SavedModelNet | FileNet:
     """Loads a net from a run folder, a `.keras` file (with the record of its run beside it), or an export.
 
+    Packaged weights are named as "PreResNet20:cifar10", the net and the weights.
+
     Raises:
         UserError: if it is none of these, damaged, or holds Python code or layers that are neither Keras's nor ours.
     """
     folder = Path(path)
+    if ":" in path and not folder.exists():
+        return _load_packaged(*path.split(":", 1))
     if folder.is_dir() and (folder / "run.json").exists():
         if not (folder / "model.keras").exists():
-            raise UserError(f"--net={path} holds no model.keras: the run is not finished; go on with it first.")
+            raise UserError(
+                f"--net={path} holds no model.keras: the run is not finished, or its net was taken away; go on with it."
+            )
         return _load_keras(folder / "model.keras")
     if folder.is_dir():
         return load_saved_model(newest_version(path, "net"))
@@ -181,6 +190,15 @@ def newest_version(folder: str, flag: str) -> Path:
     if not versions:
         raise UserError(f"--{flag}={folder} is no SavedModel and holds none; training.train writes one.")
     return max(versions, key=lambda version: int(version.name))
+
+
+def _load_packaged(model_name, weights):
+    """As if it lay in a folder of its run."""
+    with user_errors(ValueError):
+        row = weights_info(model_name, weights)
+        model = create_model(row.model, classes=len(row.class_names), weights=row.weights)
+    record = {"settings": {"model": row.model, "data": row.weights}, **_carried(model)}
+    return KerasNet(row.model, model, record)
 
 
 def _load_keras(path):
