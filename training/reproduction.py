@@ -8,6 +8,7 @@ import keras
 
 from keras_preresnet.validation import near
 from training import evaluation_job, job
+from training.data import find_data
 from training.errors import Diverged, UserError
 from training.files import disk_errors, read_json, require_writable, write_text
 from training.interruption import Stopped, StopSignal
@@ -60,6 +61,7 @@ class Reproduction:
         """
         self._require_possible()
         left = self._left()
+        self._require_data(left)
         print(f"table {self.table.number}: {len(left)} of {self.runs * len(self.rows)} runs to make; {self.folder}")
         with StopSignal() as signal:
             for done, (row, number) in enumerate(left):
@@ -85,6 +87,12 @@ class Reproduction:
         require_writable(self.folder, "run_dir")
         _require_same(self.folder, self.table, self.scale)
         collect(self.table, self.scale, self.folder)
+
+    def _require_data(self, left):
+        """Each set of the runs to make is found, before a word is printed: its absence would end the table later."""
+        planned = [self.scale.job(row, number, "", self.data_dir) for row, number in left]
+        for place in dict.fromkeys((one.data, one.data_dir, one.train_split, one.test_split) for one in planned):
+            find_data(*place)
 
     def _make(self, row, number):
         """A run, its tests, and the report, whose lines are returned.

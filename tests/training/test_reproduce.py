@@ -264,15 +264,26 @@ def test_a_folder_of_something_else_is_refused(tmp_path, data):
         reproduction(1, tmp_path, data).run()
 
 
-def test_bad_input_leaves_nothing(tmp_path, data):
-    bad_row = dataclasses.replace(TABLES[1], rows=(Row("bad", "ResNet110", (Number(1.0),), {"design": "none"}),))
-    for table, where, words in (
-        (bad_row, data, "design='none' is unknown"),
-        (TABLES[1], "./nowhere", "no such folder"),
-    ):
-        with pytest.raises(UserError, match=words):
-            reproduction(table, tmp_path / "table", where).run()
-        assert not (tmp_path / "table").exists()
+def test_a_bad_net_leaves_nothing(tmp_path, data):
+    table = dataclasses.replace(TABLES[1], rows=(Row("bad", "ResNet110", (Number(1.0),), {"design": "none"}),))
+    with pytest.raises(UserError, match="design='none' is unknown"):
+        reproduction(table, tmp_path / "table", data).run()
+    assert not (tmp_path / "table").exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("./nowhere", "--data=./nowhere is refused: there is no such folder"),
+        ("nowhere.npz", "nowhere.npz cannot be read as a NumPy file of plain arrays: No such file"),
+        ("cifar11", "--data=cifar11 is unknown to TFDS; the nearest are cifar10"),
+    ],
+)
+def test_data_that_is_not_there_is_told_before_any_plan(tmp_path, capsys, where, words):
+    with pytest.raises(UserError, match=words):
+        reproduction(1, tmp_path / "table", where).run()
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "table").exists()
 
 
 def test_a_run_of_the_trainer_is_taken_and_one_of_other_settings_refused(tmp_path, data, monkeypatch, capsys):
