@@ -111,7 +111,7 @@ def test_a_disagreement_is_one_line_and_leaves_the_other_formats_alone(run, expo
     [
         ({"formats": ("onnx", "coreml")}, r"--formats=onnx,coreml is refused; allowed: saved_model, onnx, litert, "),
         ({"formats": ()}, "--formats= is refused; allowed"),
-        ({"net": "nowhere"}, "--net=nowhere does not exist"),
+        ({"net": "nowhere"}, r"--net=nowhere does not exist; a run folder or a \.keras file is needed\.$"),
         ({"data": "./nowhere"}, "--data=./nowhere is refused"),
     ],
 )
