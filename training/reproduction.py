@@ -12,6 +12,7 @@ from training.data import find_data
 from training.errors import Diverged, UserError
 from training.files import disk_errors, read_json, require_writable, write_text
 from training.interruption import Stopped, StopSignal
+from training.recipe_table import RECIPE_TABLE
 from training.reproduction_report import write_report
 from training.runs import differing_settings
 from training.scales import Scale
@@ -27,6 +28,7 @@ from training.table_results import (
 )
 from training.tables import TABLES, Row, Table
 
+CHOICES = {str(table.number): table for table in (*TABLES.values(), RECIPE_TABLE)}
 FACTS = "table.json"
 
 
@@ -35,9 +37,9 @@ class Reproduction:
     """Which rows of which table are run, how often, at which scale and where.
 
     Args:
-        table: Of the paper.
+        table: Of the paper, or a study.
         rows: Those to run.
-        scale: What is not as in the paper.
+        scale: What is not as in the table.
         runs: Of each row, with the seeds 0, 1, ...
         folder: Of the table; a run is in `folder/<row>/run<number>`.
         data_dir: Folder of TFDS.
@@ -114,7 +116,8 @@ class Reproduction:
         lines = self._report()
         for line in lines:
             if line.row is row:
-                print(f"{line.name}: {line.here} (the paper: {line.paper}); {line.scale_of_runs}", flush=True)
+                paper = f" (the paper: {line.paper})" if line.paper else ""
+                print(f"{line.name}: {line.here}{paper}; {line.scale_of_runs}", flush=True)
         return lines
 
     def _train_and_test(self, row, number, path):
@@ -145,12 +148,12 @@ class Reproduction:
         return Stopped(f"stopped with {ended} of {total} runs made; the same command goes on from there")
 
 
-def choose_table(number: int | None) -> Table:
-    """Returns a table of the paper; raises UserError if there is no such."""
-    if number not in TABLES:
+def choose_table(number: str | None) -> Table:
+    """Returns a table of the paper by its number, or a study by its word; raises UserError if there is no such."""
+    if number not in CHOICES:
         received = "--table is missing" if number is None else f"--table={number} is unknown"
-        raise UserError(f"{received}; allowed: {', '.join(map(str, TABLES))}.")
-    return TABLES[number]
+        raise UserError(f"{received}; allowed: {', '.join(CHOICES)}.")
+    return CHOICES[number]
 
 
 def choose_rows(table: Table, names: list[str]) -> tuple[Row, ...]:
