@@ -15,6 +15,7 @@ TRAIN = [
     "tensorflow-datasets>=4.9.10",
     "importlib_resources>=6",  # tensorflow-datasets needs it to read CIFAR-10 and does not declare it.
     "scikit-learn>=1.5",  # The digits.
+    "scipy>=1.14",
     "matplotlib>=3.9",
     "pandas>=3.1",  # Reads floats exactly as they were written.
     "rich>=13",

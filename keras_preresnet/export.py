@@ -1,6 +1,7 @@
 """SavedModels ready to be served: float32, batch norms folded, preprocessing and class names inside."""
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,35 @@ def float32_copy(model: keras.Model, unroll: bool | None = None) -> keras.Model:
     return copy
 
 
+def with_temperature(model: keras.Model, temperature: float) -> keras.Model:
+    """Returns a float32 copy of the net whose logits are divided by `temperature`; it makes the same predictions.
+
+    Above 1 it is less sure of itself, below 1 surer (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
+    section 4.2). `training.evaluate --temperature_scaling` fits it. No operation is added: the weights of the
+    classifier are divided.
+
+    Args:
+        model: A net whose last layer is a `Dense` without activation, as all nets of this package that give logits.
+        temperature: Above 0.
+
+    Raises:
+        ValueError: for another temperature, or another last layer.
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature={temperature} is refused: a number above 0 is needed.")
+    copy = float32_copy(model)
+    classifier = copy.outputs[0]._keras_history.operation
+    linear = getattr(classifier, "activation", None) is keras.activations.linear
+    if not isinstance(classifier, keras.layers.Dense) or not linear:
+        raise ValueError(
+            f"temperature={temperature} is refused: {model.name} ends in {classifier.name}, a "
+            f"{type(classifier).__name__}; a Dense layer without activation is needed."
+        )
+    for weight in classifier.weights:
+        weight.assign(weight / temperature)
+    return copy
+
+
 def export_saved_model(
     model: keras.Model,
     directory: str | Path,
@@ -48,6 +78,7 @@ def export_saved_model(
     short_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
     warmup: bool = False,
+    temperature: float = 1.0,
 ) -> Path:
     """Writes a SavedModel to `directory/<version>/`, the version being the lowest that is free, and returns its path.
 
@@ -66,16 +97,18 @@ def export_saved_model(
             default: that size.
         max_pixels: Encoded images that declare more are refused before they are decoded.
         warmup: Whether to write warm-up requests for TensorFlow Serving too.
+        temperature: By which the logits are divided, see `with_temperature`.
 
     Raises:
         ImportError: if `warmup` needs tensorflow-serving-api, which is not installed.
-        ValueError: if the classes are not as many as the logits, or the short side is shorter than the crop.
+        ValueError: if the classes are not as many as the logits, the short side is shorter than the crop, or the
+            temperature is refused.
     """
     if warmup:
         require_package(WARMUP_PACKAGE)
     if len(class_names) != model.output_shape[-1]:
         raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
-    copy = folded_copy(float32_copy(model))
+    copy = folded_copy(with_temperature(model, temperature))
     endpoints = Endpoints(copy, preprocessing, class_names, short_side, max_pixels)
     if endpoints.takes_files and endpoints.short_side < endpoints.height:
         raise ValueError(f"short_side={short_side} is refused: the net's crop of {endpoints.height} does not fit in.")
@@ -85,11 +118,11 @@ def export_saved_model(
     target = directory / str(max(taken, default=0) + 1)
     partial = directory / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    _write(endpoints, partial, warmup)
+    _write(endpoints, partial, warmup, temperature)
     return partial.rename(target)
 
 
-def _write(endpoints, path, warmup):
+def _write(endpoints, path, warmup, temperature):
     signatures = {"predict": endpoints.images}
     if endpoints.takes_files:
         signatures["predict_bytes"] = endpoints.image_bytes
@@ -107,6 +140,7 @@ def _write(endpoints, path, warmup):
         "model": endpoints.model.name,
         "class_names": endpoints.class_names,
         "preprocessing": endpoints.preprocessing.to_dict(),
+        "temperature": temperature,
         "short_side": endpoints.short_side,
         "max_pixels": endpoints.max_pixels,
     }

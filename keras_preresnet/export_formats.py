@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_preresnet.export import float32_copy
+from keras_preresnet.export import float32_copy, with_temperature
 from keras_preresnet.preprocessing import Preprocessing
 from keras_preresnet.runtimes import LiteRT, OnnxRuntime, OpenVino, require_package
 
@@ -98,6 +98,7 @@ def export_file(
     class_names: Sequence[str],
     images: np.ndarray,
     calibration_images: np.ndarray | None = None,
+    temperature: float = 1.0,
 ) -> tuple[Path, list[Agreement]]:
     """Writes a net in one of `FORMATS`, and beside it a `.json` with class names, preprocessing and agreement.
 
@@ -109,6 +110,7 @@ def export_file(
         class_names: One for each class, in the order of the logits.
         images: uint8, to compare the answers of the file and of the net; real ones say more.
         calibration_images: uint8 *training* images, of which "litert_int8" takes the ranges of its activations.
+        temperature: By which the logits are divided, see `keras_preresnet.export.with_temperature`.
 
     Returns:
         The path of the file, and how it agrees under each runtime that is installed.
@@ -117,7 +119,7 @@ def export_file(
         Disagreement: if it does not agree; the file is deleted.
         FileExistsError: if there is a file of that name.
         ImportError: if a package is missing.
-        ValueError: for an unknown format, or images that are missing.
+        ValueError: for an unknown format, images that are missing, or a temperature that is refused.
     """
     if name not in FORMATS:
         raise ValueError(f"format {name!r} is unknown; allowed: {', '.join(FORMATS)}.")
@@ -130,8 +132,9 @@ def export_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     facts = {"model": model.name, "class_names": list(class_names), "preprocessing": preprocessing.to_dict()}
+    facts["temperature"] = temperature
     try:
-        copy = float32_copy(model, unroll=True)
+        copy = float32_copy(with_temperature(model, temperature), unroll=True)
         partial.write_bytes(file_format.write(copy, preprocessing, facts, calibration_images))
         agreements = _compare(file_format, partial, _answers(copy, preprocessing, images), images)
         _require_agreement(name, file_format, agreements)

@@ -18,7 +18,8 @@ class PackagedWeights:
 
     Args:
         model: The net, as `list_models` spells it.
-        weights: What `weights=` calls them. All rows of one name have the same preprocessing and classes.
+        weights: What `weights=` calls them: the data set, as TFDS names it. All rows of one name have the same
+            preprocessing and classes.
         sha256: Of the file, in hexadecimal digits.
         test_error: In percent of the test images of the data set, single view, of these very weights in float32.
         parameters: Trainable ones.

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_preresnet import model_class_names, model_preprocessing
+from keras_preresnet import create_model, model_class_names, model_preprocessing, weights_info
 from keras_preresnet.export import float32_copy
 from keras_preresnet.keras_files import reason, require_whole
 from keras_preresnet.preprocessing import Preprocessing
@@ -19,8 +19,12 @@ from training.files import read_json
 from training.shapes import Shape, describe, require_side
 
 GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-NEEDED = "a run folder, a .keras file, a SavedModel or an exported .onnx or .tflite file is needed"
-KERAS_NEEDED = "a run folder or a .keras file is needed"  # By programs that refuse exports.
+NEEDED = (
+    "a run folder, a .keras file, a SavedModel, an exported .onnx or .tflite file, or packaged weights as "
+    "PreResNet20:cifar10 are needed"
+)
+# By programs that refuse exports.
+KERAS_NEEDED = "a run folder, a .keras file, or packaged weights as PreResNet20:cifar10 are needed"
 Answer = Callable[[tf.Tensor], np.ndarray]  # Images of 0 to 255, uint8 or float32, to float32 logits (batch, classes).
 
 
@@ -150,6 +154,8 @@ class SavedModelNet:
 def load_net(path: str, needed: str = NEEDED) -> KerasNet | SavedModelNet | FileNet:
     """Loads a net from a run folder, a `.keras` file (with the record of its run beside it), or an export.
 
+    Packaged weights are named as "PreResNet20:cifar10", the net and the weights.
+
     Args:
         path: Of the net.
         needed: What a message says where there is none.
@@ -158,9 +164,13 @@ def load_net(path: str, needed: str = NEEDED) -> KerasNet | SavedModelNet | File
         UserError: if it is none of these, damaged, or holds Python code or layers that are neither Keras's nor ours.
     """
     folder = Path(path)
+    if ":" in path and not folder.exists():
+        return _load_packaged(*path.split(":", 1))
     if folder.is_dir() and (folder / "run.json").exists():
         if not (folder / "model.keras").exists():
-            raise UserError(f"--net={path} holds no model.keras: the run is not finished; go on with it first.")
+            raise UserError(
+                f"--net={path} holds no model.keras: the run is not finished, or its net was taken away; go on with it."
+            )
         return _load_keras(folder / "model.keras")
     if folder.is_dir() and not _saved_models(folder):
         raise UserError(f"--net={path} holds no net; {needed}.")
@@ -193,6 +203,15 @@ def _saved_models(folder):
         return [folder]
     versions = [child for child in folder.glob("*") if child.name.isdigit() and (child / "saved_model.pb").exists()]
     return sorted(versions, key=lambda version: int(version.name))
+
+
+def _load_packaged(model_name, weights):
+    """As if it lay in a folder of its run."""
+    with user_errors(ValueError):
+        row = weights_info(model_name, weights)
+        model = create_model(row.model, classes=len(row.class_names), weights=row.weights)
+    record = {"settings": {"model": row.model, "data": row.weights}, **_carried(model)}
+    return KerasNet(row.model, model, record)
 
 
 def _load_keras(path):

@@ -2,12 +2,13 @@
 
 Prints error, top-5 error, loss, expected calibration error and a table of the classes, and writes to --output_dir:
 
-evaluation.json       the measures, the calibration bins, and what was tested on what
-per_class.csv         images, error, precision, recall and the most frequent confusion of each class
-confusion_matrix.csv  images of each true class (rows) by predicted class (columns)
-confusion_matrix.png  the same, drawn
-reliability.png       accuracy by confidence
-predictions.csv       with --predictions: what the net says of each image
+evaluation.json         the measures, the calibration bins, and what was tested on what
+per_class.csv           images, error, precision, recall and the most frequent confusion of each class
+confusion_matrix.csv    images of each true class (rows) by predicted class (columns)
+confusion_matrix.png    the same, drawn
+reliability.png         accuracy by confidence
+reliability_scaled.png  with --temperature_scaling: the same after it
+predictions.csv         with --predictions: what the net says of each image
 """
 
 import dataclasses
@@ -23,8 +24,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "net",
     None,
-    "run folder, .keras file, folder of a SavedModel or of its versions (the newest), or .onnx or .tflite file of "
-    "training.export",
+    "run folder, .keras file, folder of a SavedModel or of its versions (the newest), .onnx or .tflite file of "
+    "training.export, or packaged weights as PreResNet20:cifar10",
     required=True,
 )
 define_data_flags()
@@ -34,6 +35,13 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("batch_size", 100, "images at a time; changes nothing but speed and memory", lower_bound=1)
 flags.DEFINE_string("output_dir", None, "default: the folder evaluation of the run, or of where you are")
 flags.DEFINE_bool("predictions", False, "write predictions.csv too: what the net says of each image")
+flags.DEFINE_bool("test_time_flip", False, "take the mean of the logits of each image and of its mirror image")
+flags.DEFINE_bool(
+    "temperature_scaling",
+    False,
+    "fit the temperature that all logits are divided by, for --temperature of training.export; measured on each half "
+    "of the test images at that of the other half",
+)
 
 
 def main() -> None:

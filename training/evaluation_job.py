@@ -21,6 +21,7 @@ from training.files import require_writable
 from training.folders import folder_title
 from training.measures import measure_answers
 from training.shapes import describe
+from training.temperature import scale_temperature
 
 # What decides which images are tested on, and how they are read. By default all is as in the net's run: other settings
 # could hold out images that it was trained on.
@@ -38,6 +39,8 @@ class EvaluationJob(NetJob):
     batch_size: int = 100
     output_dir: str | None = None
     predictions: bool = False
+    test_time_flip: bool = False
+    temperature_scaling: bool = False
 
 
 def run(job: EvaluationJob) -> None:
@@ -66,7 +69,9 @@ def measure(job: EvaluationJob, folder: Path) -> EvaluationReport:
     image_shape = tuple(batches.element_spec[0].shape[1:])
     require_fit(net, data, image_shape)
     require_writable(folder, "output_dir")
-    answers = answer_test_images(net.answering(lambda: data.preprocessing), batches, -(-len(split) // job.batch_size))
+    answer = net.answering(lambda: data.preprocessing)
+    answer = with_mirror_images(answer) if job.test_time_flip else answer
+    answers, logits = answer_test_images(answer, batches, -(-len(split) // job.batch_size))
     data.bad_images.check()
     facts = {
         "net": net.name,
@@ -75,9 +80,11 @@ def measure(job: EvaluationJob, folder: Path) -> EvaluationReport:
         "test_split": settings.get("test_split"),
         "image_shape": list(image_shape),
         "crop": job.crop,
+        "test_time_flip": job.test_time_flip,
         "undecodable": len(split) - len(answers),
     }
-    return EvaluationReport(facts, answers, tuple(data.class_names))
+    scaling = scale_temperature(logits, answers) if job.temperature_scaling else None
+    return EvaluationReport(facts, answers, tuple(data.class_names), scaling)
 
 
 def load_test_data(
@@ -153,7 +160,12 @@ def test_batches(split, batch_size: int) -> tf.data.Dataset:
     return split.dataset(rows, training=False)
 
 
-def answer_test_images(answer: Answer, batches: Iterable, count: int) -> pd.DataFrame:
+def with_mirror_images(answer: Answer) -> Answer:
+    """Returns the net as a function whose logits are the mean of those of an image and of its mirror image."""
+    return lambda images: (answer(images) + answer(tf.reverse(images, axis=[2]))) / 2
+
+
+def answer_test_images(answer: Answer, batches: Iterable, count: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Asks about every image once.
 
     Args:
@@ -162,14 +174,14 @@ def answer_test_images(answer: Answer, batches: Iterable, count: int) -> pd.Data
         count: How many batches there are.
 
     Returns:
-        The rows of `training.measures.measure_answers`, by the `index` of the image in the split; no row for an image
-        of weight 0.
+        The rows of `training.measures.measure_answers`, by the `index` of the image in the split, and their logits;
+        no row for an image of weight 0.
 
     Raises:
         Diverged: naming the image, if the logits are not finite.
         UserError: if no image can be decoded.
     """
-    tables, begin, console = [], 0, Console()
+    tables, all_logits, begin, console = [], [], 0, Console()
     looks = {"transient": True, "console": console, "disable": not console.is_terminal}
     for images, labels, weights in track(batches, "test images", total=count, **looks):
         counted = np.flatnonzero(weights.numpy() > 0)
@@ -177,10 +189,11 @@ def answer_test_images(answer: Answer, batches: Iterable, count: int) -> pd.Data
         logits = answer(images)[counted]
         _require_finite(logits, index)
         tables.append(measure_answers(logits, labels.numpy()[counted]).set_index(index))
+        all_logits.append(logits)
         begin += len(labels)
     if not sum(map(len, tables)):
         raise UserError("no test image could be decoded.")
-    return pd.concat(tables)
+    return pd.concat(tables), np.concatenate(all_logits)
 
 
 def _require_finite(logits, index):

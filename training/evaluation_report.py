@@ -13,7 +13,9 @@ from training.environment import describe_environment
 from training.evaluation_plots import draw_confusion_matrix, draw_reliability_diagram
 from training.files import write_text
 from training.measures import calibration_bins, confusion_table, per_class_table, summarize
+from training.temperature import TemperatureScaling
 
+CHANGED_BY_TEMPERATURE = "loss", "expected_calibration_error"
 MOST_CLASSES = 25  # Rows of the printed table; all of them are in per_class.csv.
 
 
@@ -25,11 +27,13 @@ class EvaluationReport:
         facts: What was tested on what, `net` and `data` among it; no path and no host name.
         answers: Rows of `training.measures.measure_answers`, by the index of the image.
         class_names: In the order of the logits.
+        scaling: What temperature scaling does, if it was asked for.
     """
 
     facts: dict
     answers: pd.DataFrame
     class_names: tuple[str, ...]
+    scaling: TemperatureScaling | None = None
 
     @cached_property
     def summary(self) -> dict:
@@ -41,10 +45,19 @@ class EvaluationReport:
         """The measures of each class, see `training.measures.per_class_table`."""
         return per_class_table(self.answers, self.class_names)
 
+    @cached_property
+    def scaled(self) -> dict | None:
+        """The temperature, and the measures after it; None if it was not asked for."""
+        if self.scaling is None:
+            return None
+        summary = summarize(self.scaling.answers, len(self.class_names))
+        return {"temperature": self.scaling.temperature} | {key: summary[key] for key in CHANGED_BY_TEMPERATURE}
+
     @property
     def title(self) -> str:
         """The net, the data and the error in a line."""
-        return f"{self.facts['net']} on {self.facts['data']}: error {self.summary['error']:.2f} %"
+        flipped = ", mean over mirror images" if self.facts.get("test_time_flip") else ""
+        return f"{self.facts['net']} on {self.facts['data']}{flipped}: error {self.summary['error']:.2f} %"
 
     def print(self, console: Console) -> None:
         """Prints the measures, and those of each class, of many the worst."""
@@ -57,6 +70,12 @@ class EvaluationReport:
             f"expected calibration error {summary['expected_calibration_error']:.2f} % "
             "(15 bins of confidence, Guo et al. 2017)"
         )
+        if self.scaled:
+            console.print(
+                f"at temperature {self.scaled['temperature']:.3f}: loss {self.scaled['loss']:.4f}, "
+                f"expected calibration error {self.scaled['expected_calibration_error']:.2f} % "
+                "(each half of the images at the temperature fitted to the other)"
+            )
         if self.facts["undecodable"]:
             console.print(f"{self.facts['undecodable']} images could not be decoded and are not counted")
         console.print(self._class_rows())
@@ -81,7 +100,7 @@ class EvaluationReport:
     def write(self, folder: Path, predictions: bool) -> None:
         """Writes the files that `training.evaluate` names, each at once, to a folder that is made if it is missing."""
         folder.mkdir(parents=True, exist_ok=True)
-        bins = calibration_bins(self.answers["confidence"], self.answers["rank"] == 0)
+        bins = _bins(self.answers)
         confusions = confusion_table(self.answers, self.class_names)
         write_text(folder / "per_class.csv", self.classes.to_csv(index=False))
         write_text(folder / "confusion_matrix.csv", confusions.to_csv())
@@ -89,10 +108,14 @@ class EvaluationReport:
             write_text(folder / "predictions.csv", self._predictions().to_csv())
         draw_confusion_matrix(confusions, folder / "confusion_matrix.png", self.title)
         draw_reliability_diagram(bins, folder / "reliability.png", self.title)
+        if self.scaling:
+            title = f"{self.title}, at temperature {self.scaling.temperature:.3f}"
+            draw_reliability_diagram(_bins(self.scaling.answers), folder / "reliability_scaled.png", title)
         facts = {
             **self.facts,
             "percent": [key for key in self.summary if key.endswith("error")],  # Of what follows, is in percent.
             **self.summary,
+            "temperature_scaling": self.scaled,
             "calibration_bins": json.loads(bins.to_json(orient="records")),  # An empty bin has null for NaN.
             "environment": describe_environment(),
         }
@@ -108,6 +131,10 @@ class EvaluationReport:
             },
             index=self.answers.index,
         )
+
+
+def _bins(answers):
+    return calibration_bins(answers["confidence"], answers["rank"] == 0)
 
 
 def _percent(value):

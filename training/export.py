@@ -23,12 +23,18 @@ from training.export_job import ALL_FORMATS, ExportJob, run
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("net", None, "run folder or .keras file", required=True)
+flags.DEFINE_string("net", None, "run folder, .keras file, or packaged weights as PreResNet20:cifar10", required=True)
 flags.DEFINE_list("formats", ["saved_model"], f"some of {', '.join(ALL_FORMATS)}")
 flags.DEFINE_string("output_dir", None, "folder of the artifacts; none that is there is written over", required=True)
 flags.DEFINE_integer("test_images", 1000, "test images on which answers are compared", lower_bound=1)
 flags.DEFINE_integer("calibration_images", 500, "training images of which int8 takes its ranges", lower_bound=1)
 flags.DEFINE_bool("warmup", True, "write warm-up requests for TensorFlow Serving into the SavedModel")
+flags.DEFINE_float(
+    "temperature",
+    1.0,
+    "by which the logits are divided, so that the probabilities can be believed; "
+    "training.evaluate --temperature_scaling fits it",
+)
 define_data_flags()
 
 

@@ -1,5 +1,6 @@
 """The export of a trained net: each artifact compared with the net on real images before it gets its name."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class ExportJob(NetJob):
     test_images: int = 1000
     calibration_images: int = 500
     warmup: bool = True
+    temperature: float = 1.0
 
 
 def run(job: ExportJob) -> None:
@@ -59,17 +61,21 @@ def run(job: ExportJob) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with user_errors(OSError, tf.errors.OpError, ValueError):
         if SAVED_MODEL in job.formats:
-            path = export_saved_model(net.model, folder / SAVED_MODEL, *described, short_side, warmup=job.warmup)
+            path = export_saved_model(
+                net.model, folder / SAVED_MODEL, *described, short_side, warmup=job.warmup, temperature=job.temperature
+            )
             print(f"{SAVED_MODEL}: {path}", flush=True)
-        refusals = [_write_file(net.model, name, folder, described, images, calibration) for name in others]
+        refusals = [
+            _write_file(net.model, name, folder, described, images, calibration, job.temperature) for name in others
+        ]
         if any(refusals):
             raise ValueError("; ".join(filter(None, refusals)))
 
 
-def _write_file(model, name, folder, described, images, calibration):
+def _write_file(model, name, folder, described, images, calibration, temperature):
     """Returns why a file was not kept, or None: the other formats are written all the same."""
     try:
-        path, agreements = export_file(model, name, folder, *described, images, calibration)
+        path, agreements = export_file(model, name, folder, *described, images, calibration, temperature)
     except Disagreement as error:
         return str(error)
     print(f"{name}: {path}, {path.stat().st_size:,} bytes", flush=True)
@@ -82,6 +88,8 @@ def _require_possible(job, folder):
     unknown = [name for name in job.formats if name not in ALL_FORMATS]
     if unknown or not job.formats:
         raise UserError(f"--formats={','.join(job.formats)} is refused; allowed: {', '.join(ALL_FORMATS)}.")
+    if not (math.isfinite(job.temperature) and job.temperature > 0):
+        raise UserError(f"--temperature={job.temperature} is refused: a number above 0 is needed.")
     with user_errors(ImportError):
         if SAVED_MODEL in job.formats and job.warmup:
             require_package(WARMUP_PACKAGE)

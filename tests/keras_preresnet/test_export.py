@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_preresnet import ResidualNetwork
-from keras_preresnet.export import export_saved_model, float32_copy
+from keras_preresnet.export import export_saved_model, float32_copy, with_temperature
 from keras_preresnet.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing((100.0, 110.0, 120.0), (50.0, 60.0, 70.0))
@@ -89,3 +89,41 @@ def test_a_float32_copy_has_the_weights_and_computes_in_float32(dtype, unroll):
     assert np.any(np.asarray(copy(inputs)) != np.asarray(model(inputs)))
     assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
     assert copy.get_layer("stage1_units").unroll is unroll
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("temperature", [0.5, 1, 1.7])
+def test_a_temperature_divides_the_logits_and_leaves_the_net_alone(temperature, dtype):
+    model = trained_net(dtype=dtype)
+    before = model.get_weights()
+    scaled = with_temperature(model, temperature)
+    inputs = PREPROCESSING(IMAGES)
+    np.testing.assert_allclose(scaled(inputs), float32_copy(model)(inputs) / temperature, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_temperature_is_inside_the_saved_model_which_says_it(tmp_path):
+    model = trained_net()
+    path = export_saved_model(model, tmp_path / "net", PREPROCESSING, NAMES, temperature=2.5)
+    logits = model(PREPROCESSING(IMAGES), training=False) / 2.5
+    answers = _serve(path, tmp_path)
+    np.testing.assert_allclose(answers["logits"], logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(answers["probabilities"], keras.ops.softmax(logits), atol=1e-5)
+    assert json.loads((path / "assets.extra" / "model.json").read_text())["temperature"] == 2.5
+
+
+@pytest.mark.parametrize("temperature", [0, -1, float("nan"), float("inf")])
+def test_what_is_no_temperature_is_refused_before_anything_is_written(tmp_path, temperature):
+    with pytest.raises(ValueError, match=f"temperature={temperature} is refused: a number above 0 is needed"):
+        export_saved_model(trained_net(), tmp_path / "net", PREPROCESSING, NAMES, temperature=temperature)
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_temperature_needs_a_linear_classifier():
+    softmax = trained_net(classifier_activation="softmax")
+    images = keras.Input((8, 8, 3))
+    pooled = keras.Model(images, keras.layers.GlobalAveragePooling2D()(images), name="pooled")
+    for model in (softmax, pooled):
+        with pytest.raises(ValueError, match=f"{model.name} ends in .*; a Dense layer without activation is needed"):
+            with_temperature(model, 2.0)

@@ -4,9 +4,10 @@ import json
 import zipfile
 
 import keras
+import numpy as np
 import pytest
 
-from keras_preresnet import ResidualNetwork
+from keras_preresnet import ResidualNetwork, create_model, model_class_names, model_preprocessing
 from training.answering import load_net, newest_version
 from training.errors import UserError
 
@@ -40,7 +41,8 @@ def _refused(path):
 
 
 def test_a_path_that_is_none(tmp_path):
-    needed = "a run folder, a .keras file, a SavedModel or an exported .onnx or .tflite file is needed"
+    exported = "a SavedModel, an exported .onnx or .tflite file"
+    needed = f"a run folder, a .keras file, {exported}, or packaged weights as PreResNet20:cifar10 are needed"
     assert _refused(tmp_path / "none") == f"--net={tmp_path / 'none'} does not exist; {needed}."
     (tmp_path / "net.h5").write_bytes(b"")
     assert _refused(tmp_path / "net.h5") == f"--net={tmp_path / 'net.h5'} is refused: {needed}."
@@ -134,3 +136,18 @@ def test_the_newest_version_is_the_highest_number(tmp_path):
     (tmp_path / "11").mkdir()
     assert newest_version(str(tmp_path), "net") == tmp_path / "10"
     assert newest_version(str(tmp_path / "2"), "net") == tmp_path / "2"
+
+
+def test_packaged_weights_are_a_net_that_knows_its_data():
+    net = load_net("preresnet20:CIFAR10")
+    model = create_model("PreResNet20", weights="cifar10")
+    assert (net.name, net.record["settings"]["data"]) == ("PreResNet20", "cifar10")
+    assert net.class_names == model_class_names(model)
+    assert net.preprocessing(lambda: pytest.fail("asked for")) == model_preprocessing(model)
+    for ours, theirs in zip(net.model.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["PreResNet20:birds", "PreResNet21:cifar10", ":"])
+def test_packaged_weights_that_are_not_there_are_refused(name):
+    assert "packaged are: PreResNet20 'cifar10'" in _refused(name)

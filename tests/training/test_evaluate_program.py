@@ -81,7 +81,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(work, tmp_path):
     ResidualNetwork(units=(1,), widths=(16,), classes=7, input_shape=(8, 8, 1)).save(tmp_path / "seven.keras")
     before = {path.name for path in tmp_path.iterdir()}
     expected = {
-        "nowhere": "--net=nowhere does not exist; a run folder, a .keras file, a SavedModel or an exported .onnx or ",
+        "nowhere": "--net=nowhere does not exist; a run folder, a .keras file, a SavedModel, an exported .onnx or ",
         "cut.keras": "cut.keras is damaged or no .keras file; save the net again.",
         "code.keras": "code.keras cannot be loaded: it holds Python code, a Lambda layer, ",
         "seven.keras": "residual_network tells 7 classes apart, digits has 10: no match.",

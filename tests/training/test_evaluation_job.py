@@ -15,8 +15,16 @@ from keras_preresnet.preprocessing import Preprocessing
 from training import evaluation_job
 from training.answering import load_net
 from training.errors import UserError
-from training.evaluation_job import EvaluationJob, answer_test_images, require_fit, run, test_batches
+from training.evaluation_job import (
+    EvaluationJob,
+    answer_test_images,
+    require_fit,
+    run,
+    test_batches,
+    with_mirror_images,
+)
 from training.measures import measure_answers
+from training.temperature import fit_temperature
 
 test_batches.__test__ = False  # Its name is no test's.
 NAMES = tuple("abcdef")
@@ -69,8 +77,9 @@ def test_every_image_counts_once_whatever_the_batch(batch_size):
     model = _net(12)
     split = ArraySplit(IMAGES, LABELS)
     batches = test_batches(split, batch_size)
-    answers = answer_test_images(lambda images: model(PREPROCESSING(images)).numpy(), batches, len(batches))
+    answers, logits = answer_test_images(lambda images: model(PREPROCESSING(images)).numpy(), batches, len(batches))
     expected = measure_answers(model(PREPROCESSING(IMAGES)), LABELS)
+    np.testing.assert_allclose(logits, model(PREPROCESSING(IMAGES)), rtol=1e-4, atol=1e-5)
     assert answers.index.tolist() == list(range(11))
     pd.testing.assert_frame_equal(answers.reset_index(drop=True), expected, rtol=1e-4)
 
@@ -78,7 +87,8 @@ def test_every_image_counts_once_whatever_the_batch(batch_size):
 def test_images_of_weight_0_are_not_counted():
     bad = (0, 4, 5, 6, 7)  # A whole batch among them.
     batches = test_batches(ArraySplit(IMAGES, LABELS, bad), 4)
-    answers = answer_test_images(lambda images: np.eye(6, dtype=np.float32)[[1] * len(images)], batches, 3)
+    answers, logits = answer_test_images(lambda images: np.eye(6, dtype=np.float32)[[1] * len(images)], batches, 3)
+    assert logits.shape == (6, 6)
     assert answers.index.tolist() == [1, 2, 3, 8, 9, 10]
     assert answers["label"].tolist() == [1, 2, 3, 2, 3, 4]
     assert (answers["rank"] == 0).tolist() == [True, False, False, False, False, False]
@@ -87,7 +97,7 @@ def test_images_of_weight_0_are_not_counted():
 def test_padding_is_not_counted():
     split = ArraySplit(IMAGES, LABELS)
     rows = tf.data.Dataset.from_tensors((tf.constant([0, 1, -1], tf.int64), tf.zeros([3, 2])))
-    answers = answer_test_images(lambda images: np.eye(6)[[0, 0, 0]], split.dataset(rows), 1)
+    answers, _ = answer_test_images(lambda images: np.eye(6)[[0, 0, 0]], split.dataset(rows), 1)
     assert answers["label"].tolist() == [0, 1]
 
 
@@ -103,6 +113,31 @@ def test_if_no_image_can_be_decoded_there_is_no_result():
     batches = test_batches(ArraySplit(IMAGES, LABELS, range(11)), 4)
     with pytest.raises(UserError, match="no test image could be decoded"):
         answer_test_images(lambda images: np.zeros((len(images), 6)), batches, 3)
+
+
+def test_a_mirror_image_is_the_image_from_right_to_left():
+    """A net that answers with the pixels of the first row, by hand: 1, 2, 3 and 3, 2, 1 have the mean 2, 2, 2."""
+    images = tf.constant(np.array([[[1, 2, 3], [7, 8, 9]], [[1, 2, 6], [0, 0, 0]]], np.float32)[..., None])
+    answer = with_mirror_images(lambda images: images.numpy()[:, 0, :, 0])
+    np.testing.assert_array_equal(answer(images), [[2, 2, 2], [3.5, 2, 3.5]])
+
+
+def test_mirror_images_and_temperature_in_a_job(monkeypatch, tmp_path, capsys):
+    model = _net()
+    folder = _save(model, tmp_path / "run", RECORD)
+    images = IMAGES[:, :8, :8]
+    settings = {"test_time_flip": True, "temperature_scaling": True}
+    facts, _ = _run(monkeypatch, tmp_path, folder, ArraySplit(images, LABELS), **settings)
+    preprocessing = Preprocessing((90.0,) * 3, (30.0,) * 3)
+    logits = (model(preprocessing(images)).numpy() + model(preprocessing(images[:, :, ::-1])).numpy()) / 2
+    assert facts["loss"] == pytest.approx(measure_answers(logits, LABELS)["loss"].mean(), rel=1e-5)
+    scaled = facts["temperature_scaling"]
+    assert scaled.keys() == {"temperature", "loss", "expected_calibration_error"}
+    assert scaled["temperature"] == pytest.approx(fit_temperature(logits, LABELS), rel=1e-3)
+    assert (tmp_path / "out" / "reliability_scaled.png").stat().st_size > 10_000
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Tiny on numbered, mean over mirror images: error " in printed
+    assert f"at temperature {scaled['temperature']:.3f}: loss {scaled['loss']:.4f}, expected calibration" in printed
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])

@@ -76,6 +76,16 @@ def test_the_warm_up_requests_are_answered(exported):
     assert called == [(name, size) for name in ("predict", "predict_bytes", "embed") for size in (1, 8)]
 
 
+def test_the_files_of_a_temperature_are_less_sure_and_say_the_same(run, exported, tmp_path):
+    export_job.run(ExportJob(str(run), str(tmp_path), ("onnx", "litert"), test_images=50, temperature=2.0))
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8))
+    for name in ("model.onnx", "model.tflite"):
+        plain, scaled = (load_net(str(folder / name)).answering(None)(images) for folder in (exported, tmp_path))
+        np.testing.assert_allclose(2 * scaled, plain, rtol=1e-3, atol=1e-3)
+        facts = [json.loads((folder / f"{name}.json").read_text())["temperature"] for folder in (exported, tmp_path)]
+        assert facts == [1.0, 2.0]
+
+
 def test_int8_in_the_program_as_a_user_starts_it(run, exported, tmp_path):
     process = run_program(
         "export",
@@ -111,7 +121,8 @@ def test_a_disagreement_is_one_line_and_leaves_the_other_formats_alone(run, expo
     [
         ({"formats": ("onnx", "coreml")}, r"--formats=onnx,coreml is refused; allowed: saved_model, onnx, litert, "),
         ({"formats": ()}, "--formats= is refused; allowed"),
-        ({"net": "nowhere"}, r"--net=nowhere does not exist; a run folder or a \.keras file is needed\.$"),
+        ({"temperature": 0.0}, r"--temperature=0\.0 is refused: a number above 0 is needed"),
+        ({"net": "nowhere"}, r"--net=nowhere does not exist; a run folder, a \.keras file, or packaged weights as "),
         ({"data": "./nowhere"}, "--data=./nowhere is refused"),
     ],
 )

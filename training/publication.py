@@ -1,0 +1,97 @@
+"""What a finished run is given away with: its net in every format, each measured, and a model card."""
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from keras_preresnet.export_formats import FORMATS
+from training.answering import KerasNet, load_net
+from training.errors import UserError
+from training.evaluation_job import OF_ANY_SET, OF_ONE_SET, EvaluationJob, measure
+from training.export_job import ALL_FORMATS, SAVED_MODEL, ExportJob
+from training.export_job import run as export
+from training.files import disk_errors, require_writable, write_text
+from training.model_card import model_card
+
+RUN_FILES = ("run.json", "metrics.csv", "steps.csv", "learning_curve.png")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The flags of `training.publish`, as plain values."""
+
+    run_dir: str
+    output_dir: str | None = None
+    data: str | None = None
+    data_dir: str | None = None
+    licence: str = "MIT"
+
+    def run(self) -> Path:
+        """Measures and writes everything; returns the folder.
+
+        Raises:
+            UserError: for a run that is not finished, data that are not there, or a folder that is, before anything is
+                written; for an export that does not answer as the net does.
+        """
+        net = load_net(self.run_dir)
+        if not isinstance(net, KerasNet) or net.record.get("status") != "finished":
+            raise UserError(f"--run_dir={self.run_dir} is refused: the folder of a finished run is needed.")
+        name = f"{net.name}_{net.record['settings']['data'].removesuffix('.npz').replace('/', '_')}"
+        target = Path(self.output_dir or f"saved_models/{name.lower()}")
+        if target.exists():
+            raise UserError(f"{target} exists; give another --output_dir, or take it away.")
+        require_writable(target, "output_dir")
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+                partial = Path(folder) / target.name
+                self._write(net, partial, f"{name}.weights.h5")
+                partial.rename(target)
+        print(f"written to {target}")
+        return target
+
+    def _write(self, net, folder, weights_name):
+        images = self._images(net)
+        report = measure(EvaluationJob(self.run_dir, **images, temperature_scaling=True), folder)
+        flipped = measure(EvaluationJob(self.run_dir, **images, test_time_flip=True), folder)
+        report.write(folder / "evaluation", predictions=False)
+        formats = self._formats(net, report, folder)
+        write_text(folder / "formats.csv", formats.to_csv(index=False))
+        (folder / "run").mkdir()
+        for name in RUN_FILES:
+            shutil.copyfile(Path(self.run_dir) / name, folder / "run" / name)
+        net.model.save_weights(folder / weights_name)
+        digest = hashlib.sha256((folder / weights_name).read_bytes()).hexdigest()
+        words = f"Weights: `{weights_name}`, sha256 {digest}; licence {self.licence}."
+        steps = pd.read_csv(folder / "run" / "steps.csv")
+        write_text(folder / "README.md", model_card(net.record, steps, report, flipped.summary, formats, words))
+        print(f"{weights_name}: test_error={report.summary['error']:.2f}, sha256={digest}")
+
+    def _formats(self, net, report, folder):
+        """A row for each export, measured on all test images; of the files none but the SavedModel is kept."""
+        rows = []
+        with tempfile.TemporaryDirectory() as exports:
+            images = self._images(net)
+            export(ExportJob(self.run_dir, output_dir=exports, formats=ALL_FORMATS, warmup=False, **images))
+            for name in ALL_FORMATS:
+                path = Path(exports) / (FORMATS[name].file_name if name in FORMATS else name)
+                measured = measure(EvaluationJob(str(path), **images), folder)
+                same = int((measured.answers["predicted"] == report.answers["predicted"]).sum())
+                summary = {key: measured.summary[key] for key in ("wrong", "error")}
+                rows.append({"format": name, "bytes": _size(path), **summary, "same_top1": same})
+            shutil.copytree(Path(exports) / SAVED_MODEL, folder, dirs_exist_ok=True)
+        return pd.DataFrame(rows)
+
+    def _images(self, net):
+        """Which images: those of the run, also for exports, which know of no run."""
+        settings = {key: net.record["settings"].get(key) for key in ("data", *OF_ANY_SET, *OF_ONE_SET)}
+        return {**settings, "data": self.data or settings["data"], "data_dir": self.data_dir}
+
+
+def _size(path):
+    """In bytes, of a file or of all files in a folder."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
