@@ -89,8 +89,7 @@ def test_every_row_of_a_cifar_table_runs(tmp_path, data, quick, number, rows):
         assert "set.npz instead of cifar10" in line.scale_of_runs
         assert line.scale_of_runs.endswith("1 of 5 runs")
     frame = pd.read_csv(tmp_path / "table.csv")
-    assert frame["row"].tolist() == [row.name for row in table.rows]
-    assert frame["error"].notna().sum() == rows
+    assert (frame["row"].tolist(), frame["error"].notna().sum()) == ([row.name for row in table.rows], rows)
 
 
 IMAGENET_SCALE = {"image_size": 32, "batch_size": 6}
@@ -265,25 +264,17 @@ def test_a_folder_of_something_else_is_refused(tmp_path, data):
 
 
 def test_a_bad_net_leaves_nothing(tmp_path, data):
-    table = dataclasses.replace(TABLES[1], rows=(Row("bad", "ResNet110", (Number(1.0),), {"design": "none"}),))
+    bad = Row("bad", "ResNet110", (Number(1.0),), {"design": "none"})
     with pytest.raises(UserError, match="design='none' is unknown"):
-        reproduction(table, tmp_path / "table", data).run()
+        reproduction(dataclasses.replace(TABLES[1], rows=(bad,)), tmp_path / "table", data).run()
     assert not (tmp_path / "table").exists()
 
 
-@pytest.mark.parametrize(
-    ("where", "words"),
-    [
-        ("./nowhere", "--data=./nowhere is refused: there is no such folder"),
-        ("nowhere.npz", "nowhere.npz cannot be read as a NumPy file of plain arrays: No such file"),
-        ("cifar11", "--data=cifar11 is unknown to TFDS; the nearest are cifar10"),
-    ],
-)
-def test_data_that_is_not_there_is_told_before_any_plan(tmp_path, capsys, where, words):
-    with pytest.raises(UserError, match=words):
+@pytest.mark.parametrize("where", ["./nowhere", "nowhere.npz", "cifar11"])
+def test_data_that_is_not_there_is_told_before_any_plan(tmp_path, capsys, where):
+    with pytest.raises(UserError, match=r"no such folder|No such file|unknown to TFDS; the nearest are cifar10"):
         reproduction(1, tmp_path / "table", where).run()
-    assert capsys.readouterr().out == ""
-    assert not (tmp_path / "table").exists()
+    assert (capsys.readouterr().out, list(tmp_path.iterdir())) == ("", [])
 
 
 def test_a_run_of_the_trainer_is_taken_and_one_of_other_settings_refused(tmp_path, data, monkeypatch, capsys):
