@@ -23,6 +23,8 @@ NEEDED = (
     "a run folder, a .keras file, a SavedModel, an exported .onnx or .tflite file, or packaged weights as "
     "PreResNet20:cifar10 are needed"
 )
+# By programs that refuse exports.
+KERAS_NEEDED = "a run folder, a .keras file, or packaged weights as PreResNet20:cifar10 are needed"
 Answer = Callable[[tf.Tensor], np.ndarray]  # Images of 0 to 255, uint8 or float32, to float32 logits (batch, classes).
 
 
@@ -149,10 +151,14 @@ class SavedModelNet:
         return logits
 
 
-def load_net(path: str) -> KerasNet | SavedModelNet | FileNet:
+def load_net(path: str, needed: str = NEEDED) -> KerasNet | SavedModelNet | FileNet:
     """Loads a net from a run folder, a `.keras` file (with the record of its run beside it), or an export.
 
     Packaged weights are named as "PreResNet20:cifar10", the net and the weights.
+
+    Args:
+        path: Of the net.
+        needed: What a message says where there is none.
 
     Raises:
         UserError: if it is none of these, damaged, or holds Python code or layers that are neither Keras's nor ours.
@@ -166,14 +172,16 @@ def load_net(path: str) -> KerasNet | SavedModelNet | FileNet:
                 f"--net={path} holds no model.keras: the run is not finished, or its net was taken away; go on with it."
             )
         return _load_keras(folder / "model.keras")
+    if folder.is_dir() and not _saved_models(folder):
+        raise UserError(f"--net={path} holds no net; {needed}.")
     if folder.is_dir():
         return load_saved_model(newest_version(path, "net"))
     if not folder.exists():
-        raise UserError(f"--net={path} does not exist; {NEEDED}.")
+        raise UserError(f"--net={path} does not exist; {needed}.")
     if folder.suffix in RUNTIMES:
         return load_file_net(folder)
     if folder.suffix != ".keras":
-        raise UserError(f"--net={path} is refused: {NEEDED}.")
+        raise UserError(f"--net={path} is refused: {needed}.")
     return _load_keras(folder)
 
 
@@ -183,13 +191,18 @@ def newest_version(folder: str, flag: str) -> Path:
     Raises:
         UserError: if it is neither, naming the flag it came from.
     """
-    path = Path(folder)
-    if (path / "saved_model.pb").exists():
-        return path
-    versions = [child for child in path.glob("*") if child.name.isdigit() and (child / "saved_model.pb").exists()]
-    if not versions:
+    found = _saved_models(Path(folder))
+    if not found:
         raise UserError(f"--{flag}={folder} is no SavedModel and holds none; training.train writes one.")
-    return max(versions, key=lambda version: int(version.name))
+    return found[-1]
+
+
+def _saved_models(folder):
+    """The folder itself, or the versions in it, the highest last."""
+    if (folder / "saved_model.pb").exists():
+        return [folder]
+    versions = [child for child in folder.glob("*") if child.name.isdigit() and (child / "saved_model.pb").exists()]
+    return sorted(versions, key=lambda version: int(version.name))
 
 
 def _load_packaged(model_name, weights):

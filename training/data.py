@@ -138,21 +138,34 @@ def load_data(
         UserError: for a set that is unknown, absent or damaged, or does not fit the other arguments.
     """
     _check(augmentation, image_size, max_bad_images)
-    bad_images = BadImages(max_bad_images)
-    if name == "digits" or name.endswith(".npz"):
+    if is_arrays(name):
         _require_one_form(name, augmentation, (train_split, test_split, image_size))
-        found = digits() if name == "digits" else load_npz(name, test_fraction, seed)
+    bad_images = BadImages(max_bad_images)
+    found = find_data(name, data_dir, train_split, test_split, test_fraction, seed)
+    if is_arrays(name):
         return _image_data(found, (found.train, found.test), bad_images)
-    if is_folder(name):
-        found = find_folder(name, train_split, test_split, test_fraction, seed)
-    else:
-        found = find_tfds(name, data_dir, train_split, test_split)
     if augmentation in IN_MEMORY:
         halves = hold_in_memory(found, image_size, bad_images)
         bad_images.check()
     else:
         halves = _encoded(found, image_size, augmentation, flip, bad_images)
     return _image_data(found, halves, bad_images)
+
+
+def find_data(
+    name: str,
+    data_dir: str | None = None,
+    train_split: str | None = None,
+    test_split: str | None = None,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+) -> FoundArrays | FoundImages:
+    """Finds labelled images without decoding any; arguments and errors are those of `load_data`."""
+    if is_arrays(name):
+        return digits() if name == "digits" else load_npz(name, test_fraction, seed)
+    if is_folder(name):
+        return find_folder(name, train_split, test_split, test_fraction, seed)
+    return find_tfds(name, data_dir, train_split, test_split)
 
 
 def _check(augmentation, image_size, max_bad_images):
@@ -170,6 +183,11 @@ def _require_one_form(name, augmentation, choices):
             f"{Path(name).name} has one form: --train_split, --test_split and --image_size are for folders and "
             f"TFDS sets, as are augmentations other than {' and '.join(IN_MEMORY)}."
         )
+
+
+def is_arrays(name: str) -> bool:
+    """Whether it is that of a set with one form, which is neither a folder nor of TFDS."""
+    return name == "digits" or name.endswith(".npz")
 
 
 def is_folder(name: str) -> bool:

@@ -11,7 +11,7 @@ from keras_preresnet.export import export_saved_model
 from keras_preresnet.export_formats import FORMATS, Disagreement, export_file
 from keras_preresnet.runtimes import require_package
 from keras_preresnet.warmup import WARMUP_PACKAGE
-from training.answering import KerasNet, load_net
+from training.answering import KERAS_NEEDED, KerasNet, load_net
 from training.augmentation import without_draws
 from training.data import Images
 from training.data_flags import NetJob
@@ -48,7 +48,7 @@ def run(job: ExportJob) -> None:
     folder = Path(job.output_dir)
     others = [name for name in dict.fromkeys(job.formats) if name != SAVED_MODEL]
     _require_possible(job, folder)
-    net = load_net(job.net)
+    net = load_net(job.net, KERAS_NEEDED)
     if not isinstance(net, KerasNet) or net.ends_in_softmax:
         kind = "ends in a softmax" if isinstance(net, KerasNet) else "is an export already"
         raise UserError(f"--net={job.net} {kind}; a run folder or a .keras file of a net with logits is needed.")

@@ -24,7 +24,11 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum("study", None, [*STUDIES, "net"], "which nets are measured; default: net with --net, else shortcuts")
 flags.DEFINE_list("models", None, "nets that are varied; default: those above")
 flags.DEFINE_string("design", None, "activation design of the study of shortcuts; default: that of the models")
-flags.DEFINE_string("net", None, "run folder, finished or not (its newest checkpoint), or .keras file")
+flags.DEFINE_string(
+    "net",
+    None,
+    "run folder, finished or not (its newest checkpoint), .keras file, or packaged weights as PreResNet20:cifar10",
+)
 flags.DEFINE_string(
     "data", "noise", "noise: images of standard normal values; or a data set of training.train, whose test images are"
 )

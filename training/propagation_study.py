@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_preresnet import ResidualNetwork, create_model
 from keras_preresnet.anatomy import describe_net
 from keras_preresnet.propagation import gains, measure_propagation
-from training.answering import KerasNet, load_net
+from training.answering import KERAS_NEEDED, KerasNet, load_net
 from training.checkpoints import Checkpoints
 from training.data import load_data
 from training.environment import describe_environment
@@ -185,7 +185,7 @@ def _load(job) -> KerasNet:
     folder = Path(job.net)
     if (folder / "run.json").exists() and not (folder / "model.keras").exists():
         return _from_checkpoint(folder)
-    net = load_net(job.net)
+    net = load_net(job.net, KERAS_NEEDED)
     if not isinstance(net, KerasNet):
         raise UserError(f"--net={job.net} is refused: an export has no gradients; give a run folder or .keras file.")
     with user_errors(ValueError):

@@ -142,7 +142,8 @@ def resolve(name: str, overrides: dict, epochs: float | None, train_images: int)
     * a recipe in epochs takes as many on another set, one in steps as many images with another batch size;
     * the warm-up, the steps of the classifier alone and the drops of the learning rate keep their place in proportion
       to `train_steps`;
-    * the learning rates are those of the recipe, divided by its batch size, times the batch size.
+    * the learning rates are those of the recipe, divided by its batch size, times the batch size;
+    * a schedule of steps, given to a recipe with another, drops where the paper's does, at 1/2 and 3/4 of the steps.
 
     Raises:
         UserError: if two settings exclude each other, or a number is out of range.
@@ -161,7 +162,7 @@ def resolve(name: str, overrides: dict, epochs: float | None, train_images: int)
     steps = overrides.get("train_steps", moved["train_steps"])
     moved["warmup_steps"] = round(base.warmup_steps * steps / base.train_steps)
     moved["head_steps"] = round(base.head_steps * steps / base.train_steps)
-    moved["learning_rate_drops"] = tuple(round(drop * steps / base.train_steps) for drop in base.learning_rate_drops)
+    moved["learning_rate_drops"] = _drops(base, overrides, steps)
     for rate in ("learning_rate", "warmup_learning_rate"):
         moved[rate] = getattr(base, rate) / base.batch_size * batch_size
     recipe = dataclasses.replace(base, **{**moved, **overrides}, epochs=None)
@@ -169,11 +170,24 @@ def resolve(name: str, overrides: dict, epochs: float | None, train_images: int)
     return recipe, _notes(base, recipe, overrides)
 
 
+def _takes_the_papers_drops(base, overrides):
+    """Without drops a schedule of steps would be a constant rate, and never end low."""
+    return overrides.get("schedule") == "steps" != base.schedule and "learning_rate_drops" not in overrides
+
+
+def _drops(base, overrides, steps):
+    source = RECIPES["paper_cifar"] if _takes_the_papers_drops(base, overrides) else base
+    return tuple(round(drop * steps / source.train_steps) for drop in source.learning_rate_drops)
+
+
 def _notes(base, recipe, overrides):
     """What the user did not ask for by name."""
-    if recipe.batch_size == base.batch_size:
-        return []
     lines = []
+    if _takes_the_papers_drops(base, overrides):
+        drops = " and ".join(map(str, recipe.learning_rate_drops))
+        lines.append(f"the learning rate drops after {drops} steps, as the paper's at 1/2 and 3/4")
+    if recipe.batch_size == base.batch_size:
+        return lines
     if "learning_rate" not in overrides:
         rule = f"{base.learning_rate:g} / {base.batch_size} * {recipe.batch_size}"
         lines.append(f"learning rate {rule} = {recipe.learning_rate:g}, for the batch size is not the recipe's")

@@ -8,9 +8,11 @@ import keras
 
 from keras_preresnet.validation import near
 from training import evaluation_job, job
+from training.data import find_data
 from training.errors import Diverged, UserError
 from training.files import disk_errors, read_json, require_writable, write_text
 from training.interruption import Stopped, StopSignal
+from training.recipe_table import RECIPE_TABLE
 from training.reproduction_report import write_report
 from training.runs import differing_settings
 from training.scales import Scale
@@ -26,6 +28,7 @@ from training.table_results import (
 )
 from training.tables import TABLES, Row, Table
 
+CHOICES = {str(table.number): table for table in (*TABLES.values(), RECIPE_TABLE)}
 FACTS = "table.json"
 
 
@@ -34,9 +37,9 @@ class Reproduction:
     """Which rows of which table are run, how often, at which scale and where.
 
     Args:
-        table: Of the paper.
+        table: Of the paper, or a study.
         rows: Those to run.
-        scale: What is not as in the paper.
+        scale: What is not as in the table.
         runs: Of each row, with the seeds 0, 1, ...
         folder: Of the table; a run is in `folder/<row>/run<number>`.
         data_dir: Folder of TFDS.
@@ -60,6 +63,7 @@ class Reproduction:
         """
         self._require_possible()
         left = self._left()
+        self._require_data(left)
         print(f"table {self.table.number}: {len(left)} of {self.runs * len(self.rows)} runs to make; {self.folder}")
         with StopSignal() as signal:
             for done, (row, number) in enumerate(left):
@@ -86,6 +90,12 @@ class Reproduction:
         _require_same(self.folder, self.table, self.scale)
         collect(self.table, self.scale, self.folder)
 
+    def _require_data(self, left):
+        """Each set of the runs to make is found, before a word is printed: its absence would end the table later."""
+        planned = [self.scale.job(row, number, "", self.data_dir) for row, number in left]
+        for place in dict.fromkeys((one.data, one.data_dir, one.train_split, one.test_split) for one in planned):
+            find_data(*place)
+
     def _make(self, row, number):
         """A run, its tests, and the report, whose lines are returned.
 
@@ -106,7 +116,8 @@ class Reproduction:
         lines = self._report()
         for line in lines:
             if line.row is row:
-                print(f"{line.name}: {line.here} (the paper: {line.paper}); {line.scale_of_runs}", flush=True)
+                paper = f" (the paper: {line.paper})" if line.paper else ""
+                print(f"{line.name}: {line.here}{paper}; {line.scale_of_runs}", flush=True)
         return lines
 
     def _train_and_test(self, row, number, path):
@@ -137,12 +148,12 @@ class Reproduction:
         return Stopped(f"stopped with {ended} of {total} runs made; the same command goes on from there")
 
 
-def choose_table(number: int | None) -> Table:
-    """Returns a table of the paper; raises UserError if there is no such."""
-    if number not in TABLES:
+def choose_table(number: str | None) -> Table:
+    """Returns a table of the paper by its number, or a study by its word; raises UserError if there is no such."""
+    if number not in CHOICES:
         received = "--table is missing" if number is None else f"--table={number} is unknown"
-        raise UserError(f"{received}; allowed: {', '.join(map(str, TABLES))}.")
-    return TABLES[number]
+        raise UserError(f"{received}; allowed: {', '.join(CHOICES)}.")
+    return CHOICES[number]
 
 
 def choose_rows(table: Table, names: list[str]) -> tuple[Row, ...]:

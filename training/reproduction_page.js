@@ -84,7 +84,7 @@
     const title = document.createElement("h2");
     title.textContent = row.name;
     const result = document.createElement("p");
-    result.textContent = `${row.here} here (${row.scale}); the paper: ${row.paper}`;
+    result.textContent = `${row.here} here (${row.scale})${row.paper && `; the paper: ${row.paper}`}`;
     chosen.replaceChildren(title, result, drawing(row));
     chosen.hidden = false;
     chosen.scrollIntoView({ block: "nearest" });

@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from training.table_columns import Column
 from training.table_results import Line
 
 HERE = Path(__file__).parent
 # Nothing may be loaded but what the page itself holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-COLUMNS = ("row", "net", "data", "paper (%)", "here (%)", "scale of here")
 
 
-def page(heading: str, notes: Sequence[str], lines: Sequence[Line], figure: str) -> str:
+def page(heading: str, notes: Sequence[str], columns: Sequence[Column], lines: Sequence[Line], figure: str) -> str:
     """Returns the page.
 
     Args:
         heading: Its title.
         notes: Paragraphs above the table.
+        columns: Of the table.
         lines: Of the table.
         figure: SVG of all curves.
     """
     style, script = (HERE / f"reproduction_page.{kind}" for kind in ("css", "js"))
     picture = base64.b64encode(figure.encode()).decode()
-    head = "".join(f'<th scope="col" aria-sort="none"><button type="button">{escape(c)}</button></th>' for c in COLUMNS)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -42,9 +42,9 @@ def page(heading: str, notes: Sequence[str], lines: Sequence[Line], figure: str)
 {"".join(f"<p>{escape(note)}</p>" for note in notes)}
 <p class="scripted" hidden>A click on a heading sorts, a click on a row shows its curves.</p>
 <div class="wide"><table>
-<thead><tr>{head}</tr></thead>
+<thead><tr>{"".join(map(_heading, columns))}</tr></thead>
 <tbody>
-{"".join(_row(index, line) for index, line in enumerate(lines))}</tbody>
+{"".join(_row(columns, index, line) for index, line in enumerate(lines))}</tbody>
 </table></div>
 <section id="chosen" aria-live="polite" hidden></section>
 <h2>All curves</h2>
@@ -57,15 +57,19 @@ def page(heading: str, notes: Sequence[str], lines: Sequence[Line], figure: str)
 """
 
 
-def _row(index, line):
-    """Cells with the keys that they are sorted by."""
-    order = (line.name, line.row.net, line.row.data, line.number.error, line.median, line.scale_of_runs)
-    name = escape(line.name)
+def _heading(column):
+    text = f"{column.heading} ({column.unit})" if column.unit else column.heading
+    return f'<th scope="col" aria-sort="none"><button type="button">{escape(text)}</button></th>'
+
+
+def _row(columns, index, line):
+    """Cells with the keys that they are sorted by; the first is the row's name."""
+    keys, texts = zip(*((_key(column.key(line)), escape(column.text(line))) for column in columns), strict=True)
+    name = texts[0]
     if any(len(run.curve) for run in line.runs):
         name = f'<button type="button" aria-pressed="false">{name}</button>'
-    cells = [f'<th scope="row" data-key="{_key(order[0])}">{name}</th>']
-    others = zip(order[1:], line.cells[1:], strict=True)
-    cells += [f'<td data-key="{_key(key)}">{escape(text)}</td>' for key, text in others]
+    cells = [f'<th scope="row" data-key="{keys[0]}">{name}</th>']
+    cells += [f'<td data-key="{key}">{text}</td>' for key, text in zip(keys[1:], texts[1:], strict=True)]
     return f'<tr data-row="{index}">{"".join(cells)}</tr>\n'
 
 

@@ -22,7 +22,7 @@ def draw_curves(table: Table, lines: Sequence[Line], folder: Path) -> None:
     shown = list({line.row.name: line for line in reversed(lines) if line.runs}.values())[::-1]
     shown = [line for line in shown if any(len(run.curve) for run in line.runs)]
     figure = _figure(shown) if shown else Figure(figsize=(6, 1))
-    figure.suptitle(f"Table {table.number}: {table.title}" if shown else "No run has been tested yet.", fontsize=11)
+    figure.suptitle(f"{table.name}: {table.title}" if shown else "No run has been tested yet.", fontsize=11)
     for name in FORMATS:
         save_figure(figure, folder / f"curves.{name}")
 

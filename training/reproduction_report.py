@@ -8,10 +8,11 @@ import pandas as pd
 from training.files import write_text
 from training.reproduction_page import page
 from training.reproduction_plots import draw_curves
+from training.table_columns import columns
 from training.table_results import Line
 from training.tables import Number, Row, Table
 
-COLUMNS = ("row", "net", "data", "paper", "here", "scale of here")
+MEDIAN = "after the last step: the median of the runs (mean ± deviation, of several)"
 
 
 def write_report(table: Table, lines: Sequence[Line], folder: Path) -> None:
@@ -20,29 +21,47 @@ def write_report(table: Table, lines: Sequence[Line], folder: Path) -> None:
     write_text(folder / "table.csv", frame(lines).to_csv(index=False))
     draw_curves(table, lines, folder)
     figure = (folder / "curves.svg").read_text()
-    write_text(folder / "table.html", page(heading(table), notes(table, lines), lines, figure))
+    write_text(folder / "table.html", page(heading(table), notes(table, lines), columns(table), lines, figure))
 
 
 def heading(table: Table) -> str:
     """Returns the title of the report."""
-    return f"Table {table.number} of the paper beside runs of this machine: {table.title}"
+    return f"{table.name}{' of the paper beside runs of this machine' if table.of_paper else ''}: {table.title}"
 
 
 def notes(table: Table, lines: Sequence[Line]) -> list[str]:
-    """Returns what has to be known to read the table; first of all whether it is at the paper's scale."""
-    found = []
+    """Returns what has to be known to read the table; first of all whether it is at full scale."""
     below = [line for line in lines if line.scale_of_runs and not line.scale_of_runs.startswith("full")]
     short = [line for line in lines if line.runs and len(line.errors) < table.runs]
+    found = []
     if below or short:
-        found.append("Not at the paper's scale, and so no match for its numbers: beside each result stands its scale.")
-    crops = any(line.number.crop for line in lines)
-    measure = "Errors on the validation images in percent, top-1 / top-5" if crops else "Test errors in percent"
-    found.append(f"{measure}, after the last step: the median of the runs (mean ± deviation, of several).")
+        scale = "the paper's scale, and so no match for its numbers" if table.of_paper else "the scale of the table"
+        found.append(f"Not at {scale}: beside each result stands its scale.")
+    found += [_measure(lines)] if table.of_paper else _of_study(table)
     rule = "fail: the loss exploded"
     if table.fails_above is not None:
         rule += f", or, by the paper's rule, a test error above {table.fails_above:g} %"
         rule += "; so few steps may leave a row there that is none in the paper" if below else ""
     return [*found, f"{rule}.", *_environments(lines)]
+
+
+def _measure(lines):
+    crops = any(line.number.crop for line in lines)
+    measure = "Errors on the validation images in percent, top-1 / top-5" if crops else "Test errors in percent"
+    return f"{measure}, {MEDIAN}."
+
+
+def _of_study(table):
+    """What the rows of a study have in common."""
+    first = table.rows[0]
+    return [
+        f"Every row is {first.epochs:g} epochs of the recipe {first.recipe}, one run unless its scale says more, and "
+        f"differs from {first.name} in what stands behind the net; with the batch size the rates move in proportion.",
+        f"If the scale names no other set: trained on {first.images}, and not on its test set, for recipes are chosen "
+        "by these numbers.",
+        f"Errors in percent, {MEDIAN}; that of training is of the images as they are augmented, on average since the "
+        "test before.",
+    ]
 
 
 def _environments(lines):
@@ -60,7 +79,9 @@ def _environments(lines):
 
 def markdown(table: Table, lines: Sequence[Line]) -> str:
     """Returns the report as Markdown."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *([_escaped(cell) for cell in line.cells] for line in lines)]
+    shown = columns(table)
+    cells = ([_escaped(column.text(line)) for column in shown] for line in lines)
+    rows = [[column.heading for column in shown], ["---"] * len(shown), *cells]
     body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return f"# {heading(table)}\n\n{body}\n\n{_paragraphs(table, lines)}\n\n![training curves](curves.png)\n"
 
@@ -80,18 +101,13 @@ def frame(lines: Sequence[Line]) -> pd.DataFrame:
 
 
 def _numbers(line):
-    number: Number = line.number
     return {
         "table": line.table.number,
         "row": line.row.name,
         "net": line.row.net,
         "data": line.row.data,
         "recipe": line.row.recipe if line.row.model else None,
-        "paper_test_size": number.crop,
-        "paper_error": number.error,
-        "paper_top5_error": number.top5,
-        "paper_mean": number.mean,
-        "paper_deviation": number.deviation,
+        **(_papers(line.number) if line.table.of_paper else {"training_error": line.training_error}),
         "runs": len(line.errors),
         "exploded": line.exploded,
         "error": line.median,
@@ -104,11 +120,23 @@ def _numbers(line):
     }
 
 
+def _papers(number: Number):
+    return {
+        "paper_test_size": number.crop,
+        "paper_error": number.error,
+        "paper_top5_error": number.top5,
+        "paper_mean": number.mean,
+        "paper_deviation": number.deviation,
+    }
+
+
 def list_rows(table: Table, rows: Sequence[Row]) -> None:
     """Prints these rows of a table, and those of other papers if there are all of its own; runs nothing."""
-    print(f"Table {table.number}: {table.title}")
+    print(f"{table.name}: {table.title}")
     own = [row for row in table.rows if row.model]
     for row in table.rows if len(rows) == len(own) else rows:
         for line in (Line(row, number, table, (), "") for number in row.paper):
             recipe = f", recipe {row.recipe}" if row.model else ""
-            print(f"  {line.name}: {row.net}{recipe}, on {row.data}; the paper: {line.paper}")
+            epochs = f", {row.epochs:g} epochs" if row.epochs else ""
+            paper = f"; the paper: {line.paper}" if line.paper else ""
+            print(f"  {line.name}: {row.net}{recipe}{epochs}, on {row.images}{paper}")

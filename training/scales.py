@@ -1,9 +1,10 @@
-"""At which scale a table is run: every number of it below the paper's is said beside the results."""
+"""At which scale a table is run: every number of it below the table's own is said beside the results."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from keras_preresnet.depths import smallest_depth, units_per_stage
 from keras_preresnet.zoo import net_facts
+from training.data import is_arrays, is_folder
 from training.errors import UserError
 from training.evaluation_job import title
 from training.job import Job
@@ -16,7 +17,7 @@ IMAGENET_SIDE = 224
 
 @dataclass(frozen=True)
 class Scale:
-    """What is not as in the paper; None: it is.
+    """What is not as in the paper, or as a study has it; None: it is.
 
     Args:
         depth: Layers of every net, or "smallest" of each net's family and branch.
@@ -62,22 +63,47 @@ class Scale:
         return int(self.depth)
 
     def job(self, row: Row, run: int, run_dir: str, data_dir: str | None = None) -> Job:
-        """Returns the training of a run of the row, counted from 1; raises UserError for a depth that does not fit."""
+        """Returns the training of a run of the row, counted from 1.
+
+        Raises:
+            UserError: for a depth that does not fit, and a batch size for a row that is about it.
+        """
         depth = self.depth_of(row)
-        sizes = {"batch_size": self.batch_size, "train_steps": self.train_steps}
+        train_split, test_split = self._splits(row)
         return Job(
             self.data or row.data,
             row.model,
             model_options={**({"depth": depth} if depth else {}), **row.options},
             recipe=row.recipe,
-            recipe_overrides={**row.overrides, **{name: value for name, value in sizes.items() if value}},
+            recipe_overrides=self._overrides(row),
+            epochs=None if self.train_steps else row.epochs,
             precision=self.precision,
             seed=run - 1,
+            train_split=train_split,
+            test_split=test_split,
             image_size=self.image_size,
             data_dir=data_dir,
             run_dir=run_dir,
             export=False,
         )
+
+    def _overrides(self, row):
+        """The row's, whose own rate moves with the batch as that of the recipe does."""
+        if self.batch_size and "batch_size" in row.overrides:
+            raise UserError(
+                f"--batch_size={self.batch_size} is refused for the row {row.name}, which has one of its own; "
+                "--rows leaves it out."
+            )
+        sizes = {"batch_size": self.batch_size, "train_steps": self.train_steps}
+        overrides = {**row.overrides, **{name: value for name, value in sizes.items() if value}}
+        if self.batch_size and "learning_rate" in row.overrides:
+            overrides["learning_rate"] *= self.batch_size / RECIPES[row.recipe].batch_size
+        return overrides
+
+    def _splits(self, row):
+        """Those of the row; other sets than those of TFDS have two halves and no more."""
+        data = self.data or row.data
+        return (None, None) if is_arrays(data) or is_folder(data) else (row.train_split, row.test_split)
 
     def crop(self, number: Number) -> int | None:
         """Returns the side of the images that a net is tested on with the short side as long.
@@ -89,18 +115,23 @@ class Scale:
         return round(number.crop * (self.image_size or IMAGENET_SIDE) / IMAGENET_SIDE)
 
     def words(self, row: Row, number: Number) -> str:
-        """Returns all that is below the paper's, or "full": what has to stand beside every result."""
-        recipe, (own_depth, _, _) = RECIPES[row.recipe], net_facts(row.model)
+        """Returns all that is below the table's own, or "full": what has to stand beside every result."""
+        recipe, (own_depth, _, _) = replace(RECIPES[row.recipe], **row.overrides), net_facts(row.model)
         batch, depth = self.batch_size or recipe.batch_size, self.depth_of(row)
+        full = f"{row.epochs:g} epochs" if row.epochs else f"{recipe.train_steps:,} steps"
         parts = []
-        if self.train_steps not in (None, recipe.train_steps):
-            parts.append(f"{self.train_steps:,} of {recipe.train_steps:,} steps")
+        if self.train_steps and row.epochs:
+            parts.append(f"{self.train_steps:,} steps instead of {full}")
+        elif self.train_steps not in (None, recipe.train_steps):
+            parts.append(f"{self.train_steps:,} of {full}")
         if depth not in (None, own_depth):
             parts.append(f"depth {depth} of {own_depth}")
         if batch != recipe.batch_size:
             parts.append(f"batch {batch} instead of {recipe.batch_size}")
         if self.data and title(self.data) != row.data:
             parts.append(f"{title(self.data)} instead of {row.data}")
+        if self._splits(row) != (row.train_split, row.test_split):
+            parts.append("tested on its own test images")
         if number.crop and self.image_size not in (None, IMAGENET_SIDE):
             tested = self.crop(number) or self.image_size
             parts.append(f"trained at {self.image_size} of {IMAGENET_SIDE} pixels, tested at {tested} of {number.crop}")
@@ -108,4 +139,4 @@ class Scale:
             parts.append(f"images resized to {self.image_size} pixels")
         if self.precision != "float32":
             parts.append(f"in {self.precision}")
-        return ", ".join(parts) or f"full: {recipe.train_steps:,} steps, depth {own_depth}"
+        return ", ".join(parts) or f"full: {full}, depth {own_depth}"

@@ -1,4 +1,4 @@
-"""What the run folders of a table hold: the results of each row, beside the paper's numbers."""
+"""What the run folders of a table hold: the results of each row, beside the paper's numbers if it has them."""
 
 import dataclasses
 import json
@@ -24,6 +24,8 @@ from training.tables import FAIL, Number, Row, Table
 
 FAILURE = "failed.json"  # In the folder of a run that exploded: why.
 FINISHED, EXPLODED, BROKEN_OFF = "finished", "exploded", "broken off"
+# Settings that a run's record has from its job as they are.
+OF_THE_JOB = ("train_split", "test_split", "image_size", "model_options", "recipe", "precision", "seed")
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,10 @@ class Line:
     """A line of the report: a row at one test size.
 
     Args:
-        row, number: Of the paper's table.
+        row, number: Of the table.
         table: Which the row is of.
         runs: What there is.
-        scale: All that is below the paper's but the number of runs, see `Scale.words`.
+        scale: All that is below the table's own but the number of runs, see `Scale.words`.
     """
 
     row: Row
@@ -70,11 +72,6 @@ class Line:
     def name(self) -> str:
         """Of the row, of ImageNet with the size of the paper's test."""
         return f"{self.row.name} @{self.number.crop}" if self.number.crop else self.row.name
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """The texts of the line: row, net, data, the paper's number, the result, its scale."""
-        return self.name, self.row.net, self.row.data, self.paper, self.here, self.scale_of_runs
 
     @property
     def errors(self) -> list[float]:
@@ -97,6 +94,12 @@ class Line:
         """The median top-5 error."""
         found = [run.errors[self.number][1] for run in self.runs if self.number in run.errors]
         found = [error for error in found if error is not None]
+        return statistics.median(found) if found else None
+
+    @property
+    def training_error(self) -> float | None:
+        """The median of the last training errors, of images as they are augmented, of the runs that have ended well."""
+        found = [float(run.curve["train_error"].iloc[-1]) for run in self.runs if self.number in run.errors]
         return statistics.median(found) if found else None
 
     @property
@@ -130,8 +133,10 @@ class Line:
 
     @property
     def paper(self) -> str:
-        """The paper's number in words."""
+        """The paper's number in words; empty if it has none."""
         number = self.number
+        if number.error is None:
+            return ""
         if number.error == FAIL:
             return FAIL
         words = in_words(number.error, number.top5, number.mean, number.deviation)
@@ -214,11 +219,11 @@ def _errors(record, path, number, scale):
 
 def _require_planned(record, job: Job, path):
     """A run of other settings must not pass for one of this table."""
-    recipe, _ = resolve(job.recipe, job.recipe_overrides, None, record["data"]["train_images"])
+    recipe, _ = resolve(job.recipe, job.recipe_overrides, job.epochs, record["data"]["train_images"])
     wanted = {
         "data": title(job.data),
         "model": canonical_name(job.model),
-        **{name: getattr(job, name) for name in ("model_options", "recipe", "precision", "seed", "image_size")},
+        **{name: getattr(job, name) for name in OF_THE_JOB},
         **{name: value for name, value in dataclasses.asdict(recipe).items() if name != "epochs"},
     }
     wanted = json.loads(json.dumps(wanted))  # As it was read: lists for tuples.

@@ -13,13 +13,13 @@ class Number:
     """What the paper says of a row: errors in percent.
 
     Args:
-        error: Top-1 error, or "fail".
+        error: Top-1 error, or "fail"; None: nothing, for the row is of no table of the paper.
         top5: Top-5 error, of ImageNet.
         mean, deviation: Of five runs, where the paper gives them.
         crop: Side of the test images in pixels, of ImageNet; None: all images of the set have one size.
     """
 
-    error: float | str
+    error: float | str | None = None
     top5: float | None = None
     mean: float | None = None
     deviation: float | None = None
@@ -38,6 +38,8 @@ class Row:
         recipe: Name of a recipe.
         overrides: Settings of the recipe that are others.
         data: Name of the data set.
+        train_split, test_split: Parts of it to train and test on; None: those that it has.
+        epochs: How long it is trained; None: as its recipe says.
     """
 
     name: str
@@ -47,6 +49,16 @@ class Row:
     recipe: str = "paper_cifar"
     overrides: dict = field(default_factory=dict)
     data: str = "cifar10"
+    train_split: str | None = None
+    test_split: str | None = None
+    epochs: float | None = None
+
+    @property
+    def images(self) -> str:
+        """What it is trained and tested on, in words."""
+        if self.train_split is None:
+            return self.data
+        return f"{self.train_split} of {self.data}, tested on {self.test_split}"
 
     @property
     def net(self) -> str:
@@ -60,21 +72,36 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper.
+    """A table of the paper, or a study in the same form.
 
     Args:
-        number: 1 to 5.
+        number: 1 to 5; of a study a word.
         title: What it compares.
         rows: In the paper's order.
-        runs: Of which the paper's numbers are the median.
+        runs: Of each row; the paper's numbers are the median of as many.
         fails_above: Test error in percent from which on the table says "fail"; None: in no case but an exploded loss.
     """
 
-    number: int
+    number: int | str
     title: str
     rows: tuple[Row, ...]
     runs: int = 5
     fails_above: float | None = None
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether there are numbers of the paper to stand beside."""
+        return isinstance(self.number, int)
+
+    @property
+    def name(self) -> str:
+        """For titles."""
+        return f"Table {self.number}" if self.of_paper else f"Study of {self.number}"
+
+    @property
+    def folder_name(self) -> str:
+        """Of the folder that it is written to by default."""
+        return f"table{self.number}" if self.of_paper else self.number
 
     def __getitem__(self, name: str) -> Row:
         return {row.name: row for row in self.rows}[name]

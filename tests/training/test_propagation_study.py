@@ -155,7 +155,8 @@ def test_a_run_under_way_is_measured_from_its_newest_checkpoint(trained, tmp_pat
     [
         ({"study": "net"}, "--study=net needs --net, a run folder or .keras file"),
         ({"study": "shortcuts", "net": "run"}, "exclude each other"),
-        ({"net": "nowhere"}, "--net=nowhere does not exist"),
+        ({"net": "nowhere"}, "--net=nowhere does not exist; a run folder, a .keras file, or packaged weights as "),
+        ({"net": "."}, "--net=. holds no net; a run folder, a .keras file, or packaged weights as "),
         ({"net": "run", "models": ["PreResNet20"]}, "--models and --design are those of --net"),
         ({"study": "activations", "design": "original"}, "that study has all designs"),
         ({"models": ["PreResNet21"]}, "PreResNet20"),

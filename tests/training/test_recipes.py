@@ -93,6 +93,18 @@ def test_epochs_become_steps_and_the_schedule_keeps_its_proportions():
     assert recipe.warmup_steps == 7
 
 
+def test_a_schedule_of_steps_given_to_a_recipe_without_drops_has_the_papers():
+    """15 epochs of 351.5625 steps are 5,273; a half of them is 2636.5, three quarters 3954.75."""
+    recipe, notes = resolve("quick", {"schedule": "steps"}, 15, 45_000)
+    assert (recipe.schedule, recipe.train_steps, recipe.learning_rate_drops) == ("steps", 5273, (2636, 3955))
+    assert notes == ["the learning rate drops after 2636 and 3955 steps, as the paper's at 1/2 and 3/4"]
+    given = {"schedule": "steps", "learning_rate_drops": (4000,)}
+    recipe, notes = resolve("quick", given, 15, 45_000)
+    assert (recipe.learning_rate_drops, notes) == ((4000,), [])
+    recipe, notes = resolve("quick", {"schedule": "steps", "learning_rate_drops": ()}, 15, 45_000)
+    assert (recipe.learning_rate_drops, notes) == ((), [])
+
+
 def test_what_is_given_is_not_moved():
     given = {"train_steps": 1000, "learning_rate_drops": (900,), "warmup_steps": 5}
     recipe, _ = resolve("paper_cifar", given, None, 50_000)

@@ -255,8 +255,8 @@ def test_the_test_size_keeps_its_proportion_and_224_is_the_trainers_own_test():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: choose_table(6), "--table=6 is unknown; allowed: 1, 2, 3, 4, 5"),
-        (lambda: choose_table(None), "--table is missing; allowed: 1, 2, 3, 4, 5"),
+        (lambda: choose_table("6"), "--table=6 is unknown; allowed: 1, 2, 3, 4, 5, recipes"),
+        (lambda: choose_table(None), "--table is missing; allowed: 1, 2, 3, 4, 5, recipes"),
         (
             lambda: choose_rows(TABLES[2], ["original_110", "preactivation_110"]),
             "--rows=preactivation_110 is unknown in table 2; the nearest are full_preactivation_110",
