@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from keras_preresnet.export_formats import FORMATS
-from training.answering import KerasNet, load_net
+from training.answering import load_net
 from training.errors import UserError
 from training.evaluation_job import OF_ANY_SET, OF_ONE_SET, EvaluationJob, measure
 from training.export_job import ALL_FORMATS, SAVED_MODEL, ExportJob
 from training.export_job import run as export
-from training.files import disk_errors, require_writable, write_text
+from training.files import disk_errors, read_json, require_writable, write_text
 from training.model_card import model_card
 
 RUN_FILES = ("run.json", "metrics.csv", "steps.csv", "learning_curve.png")
@@ -37,9 +37,10 @@ class Publication:
             UserError: for a run that is not finished, data that are not there, or a folder that is, before anything is
                 written; for an export that does not answer as the net does.
         """
+        run = Path(self.run_dir)
+        if read_json(run / "run.json").get("status") != "finished" or not (run / "model.keras").exists():
+            raise UserError(f"--run_dir={run} is refused: the folder of a finished run, with its net, is needed.")
         net = load_net(self.run_dir)
-        if not isinstance(net, KerasNet) or net.record.get("status") != "finished":
-            raise UserError(f"--run_dir={self.run_dir} is refused: the folder of a finished run is needed.")
         name = f"{net.name}_{net.record['settings']['data'].removesuffix('.npz').replace('/', '_')}"
         target = Path(self.output_dir or f"saved_models/{name.lower()}")
         if target.exists():

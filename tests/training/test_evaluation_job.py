@@ -1,15 +1,23 @@
 """The evaluation in one process, on small nets and images made here."""
 
-import json
-
-import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from evaluation_stand_in import ArraySplit, EncodedSplit, stand_in_data
+from evaluation_stand_in import (
+    IMAGES,
+    LABELS,
+    NAMES,
+    PREPROCESSING,
+    RECORD,
+    ArraySplit,
+    run_job,
+    save_run,
+    small_net,
+    stand_in_data,
+)
 
-from keras_preresnet import ResidualNetwork, set_preprocessing
+from keras_preresnet import set_preprocessing
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.preprocessing import Preprocessing
 from training import evaluation_job
@@ -27,54 +35,11 @@ from training.measures import measure_answers
 from training.temperature import fit_temperature
 
 test_batches.__test__ = False  # Its name is no test's.
-NAMES = tuple("abcdef")
-DRAW = np.random.default_rng(0)
-IMAGES = DRAW.integers(0, 256, (11, 12, 12, 3), dtype=np.uint8)
-LABELS = np.arange(11) % 6
-PREPROCESSING = Preprocessing((100.0,) * 3, (60.0,) * 3)  # That of the stand-in.
-
-
-def _net(side=8, dtype="float32", **options):
-    keras.utils.set_random_seed(3)
-    settings = {"units": (1, 2), "widths": (8, 16), "stem_width": 8, "classes": 6, "input_shape": (side, side, 3)}
-    return ResidualNetwork(dtype=dtype, **{**settings, **options})
-
-
-def _run(monkeypatch, tmp_path, net, split, limit=0, **settings):
-    """Runs a job on stand-in data; returns what it wrote to evaluation.json and what the data were loaded with."""
-    loaded = {}
-
-    def load(name, data_dir=None, **given):
-        loaded.update(given)
-        return stand_in_data(split, NAMES, name, limit)
-
-    monkeypatch.setattr(evaluation_job, "load_data", load)
-    run(
-        EvaluationJob(
-            str(net), **{"data": "numbered", "output_dir": str(tmp_path / "out"), "batch_size": 4, **settings}
-        )
-    )
-    return json.loads((tmp_path / "out" / "evaluation.json").read_text()), loaded
-
-
-def _save(model, folder, record=None):
-    folder.mkdir()
-    model.save(folder / "model.keras")
-    if record is not None:
-        (folder / "run.json").write_text(json.dumps(record))
-    return folder
-
-
-RECORD = {
-    "settings": {"model": "Tiny", "data": "numbered", "test_split": "test[:9]", "seed": 5, "image_size": 8},
-    "data": {"preprocessing": {"mean": [90.0] * 3, "deviation": [30.0] * 3}},
-    "class_names": list(NAMES),
-}
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 50])
 def test_every_image_counts_once_whatever_the_batch(batch_size):
-    model = _net(12)
+    model = small_net(12)
     split = ArraySplit(IMAGES, LABELS)
     batches = test_batches(split, batch_size)
     answers, logits = answer_test_images(lambda images: model(PREPROCESSING(images)).numpy(), batches, len(batches))
@@ -123,11 +88,11 @@ def test_a_mirror_image_is_the_image_from_right_to_left():
 
 
 def test_mirror_images_and_temperature_in_a_job(monkeypatch, tmp_path, capsys):
-    model = _net()
-    folder = _save(model, tmp_path / "run", RECORD)
+    model = small_net()
+    folder = save_run(model, tmp_path / "run", RECORD)
     images = IMAGES[:, :8, :8]
     settings = {"test_time_flip": True, "temperature_scaling": True}
-    facts, _ = _run(monkeypatch, tmp_path, folder, ArraySplit(images, LABELS), **settings)
+    facts, _ = run_job(monkeypatch, tmp_path, folder, ArraySplit(images, LABELS), **settings)
     preprocessing = Preprocessing((90.0,) * 3, (30.0,) * 3)
     logits = (model(preprocessing(images)).numpy() + model(preprocessing(images[:, :, ::-1])).numpy()) / 2
     assert facts["loss"] == pytest.approx(measure_answers(logits, LABELS)["loss"].mean(), rel=1e-5)
@@ -142,11 +107,11 @@ def test_mirror_images_and_temperature_in_a_job(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_a_run_is_tested_in_float32_with_its_own_preprocessing_and_settings(monkeypatch, tmp_path, dtype):
-    model = _net(dtype=dtype)
-    folder = _save(model, tmp_path / "run", RECORD)
+    model = small_net(dtype=dtype)
+    folder = save_run(model, tmp_path / "run", RECORD)
     split = ArraySplit(IMAGES[:, :8, :8], LABELS)
-    facts, loaded = _run(monkeypatch, tmp_path, folder, split, data=None)
-    wide = _net()
+    facts, loaded = run_job(monkeypatch, tmp_path, folder, split, data=None)
+    wide = small_net()
     wide.set_weights(model.get_weights())
     expected = measure_answers(wide(Preprocessing((90.0,) * 3, (30.0,) * 3)(IMAGES[:, :8, :8])), LABELS)
     assert (facts["images"], facts["wrong"]) == (11, int((expected["rank"] > 0).sum()))
@@ -156,14 +121,14 @@ def test_a_run_is_tested_in_float32_with_its_own_preprocessing_and_settings(monk
 
 
 def test_flags_come_before_what_the_run_had(monkeypatch, tmp_path):
-    folder = _save(_net(), tmp_path / "run", RECORD)
-    _, loaded = _run(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), test_split="train[:3]")
+    folder = save_run(small_net(), tmp_path / "run", RECORD)
+    _, loaded = run_job(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), test_split="train[:3]")
     assert loaded == {"test_split": "train[:3]", "seed": 5, "image_size": 8}
 
 
 def test_other_data_than_those_of_the_run_come_with_their_own_splits_in_the_size_of_the_net(monkeypatch, tmp_path):
-    folder = _save(_net(), tmp_path / "run", RECORD)
-    _, loaded = _run(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), data="others")
+    folder = save_run(small_net(), tmp_path / "run", RECORD)
+    _, loaded = run_job(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), data="others")
     assert loaded == {"seed": 5, "image_size": 8}  # The seed too: others may be the same images by another name.
 
 
@@ -172,82 +137,52 @@ def test_the_same_data_by_another_path_keeps_the_splits_of_the_run(monkeypatch, 
     (tmp_path / "some").mkdir()
     (tmp_path / "numbered").mkdir()
     monkeypatch.chdir(tmp_path)
-    folder = _save(_net(), tmp_path / "run", RECORD)
-    _, loaded = _run(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), data=path)
+    folder = save_run(small_net(), tmp_path / "run", RECORD)
+    _, loaded = run_job(monkeypatch, tmp_path, folder, ArraySplit(IMAGES[:, :8, :8], LABELS), data=path)
     assert (loaded["test_split"], loaded["seed"]) == ("test[:9]", 5)
 
 
 @pytest.mark.parametrize(("source", "activation"), [("saved_model", None), ("keras", None), ("keras", "softmax")])
 def test_all_sources_say_the_same(monkeypatch, tmp_path, source, activation):
     """A softmax at the end of a `.keras` file is seen."""
-    model = _net()
+    model = small_net()
     split = ArraySplit(IMAGES[:, :8, :8], LABELS)
     expected = measure_answers(model(PREPROCESSING(split.images)), LABELS)
     if source == "saved_model":
         path = tmp_path / "net"
         export_saved_model(model, path, PREPROCESSING, NAMES)
     else:
-        copy = _net(classifier_activation=activation)
+        copy = small_net(classifier_activation=activation)
         copy.set_weights(model.get_weights())
-        path = _save(copy, tmp_path / "net") / "model.keras"
-    facts, _ = _run(monkeypatch, tmp_path, path, split)
+        path = save_run(copy, tmp_path / "net") / "model.keras"
+    facts, _ = run_job(monkeypatch, tmp_path, path, split)
     assert facts["wrong"] == int((expected["rank"] > 0).sum())
     assert facts["loss"] == pytest.approx(expected["loss"].mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("side", [8, None])
-def test_a_net_is_built_again_for_another_crop(monkeypatch, tmp_path, side):
-    """Trained at 8 (or for any size), tested on the centre crop of 10."""
-    model = _net(side)
-    folder = _save(model, tmp_path / "run", RECORD)
-    facts, _ = _run(monkeypatch, tmp_path, folder, EncodedSplit(IMAGES, LABELS), crop=10)
-    wide = _net(10)
-    wide.set_weights(model.get_weights())
-    expected = measure_answers(wide(Preprocessing((90.0,) * 3, (30.0,) * 3)(IMAGES[:, :10, :10])), LABELS)
-    assert (facts["crop"], facts["image_shape"]) == (10, [10, 10, 3])
-    assert facts["loss"] == pytest.approx(expected["loss"].mean(), rel=1e-5)
-
-
-def test_a_frozen_net_can_be_cropped_too(tmp_path):
-    model = _net()
-    model.trainable = False
-    model.save(tmp_path / "frozen.keras")
-    net = load_net(str(tmp_path / "frozen.keras")).for_side(10)
-    assert net.image_shape == (10, 10, 3)
-    for ours, theirs in zip(net.model.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("side", [8, None])
-def test_a_net_without_a_run_is_cropped_from_encoded_images(monkeypatch, tmp_path, side):
-    _net(side).save(tmp_path / "net.keras")
-    facts, loaded = _run(monkeypatch, tmp_path, tmp_path / "net.keras", EncodedSplit(IMAGES, LABELS), crop=10)
-    assert (facts["crop"], loaded) == (10, {"augmentation": "scale", "image_size": 10})
-
-
 @pytest.mark.parametrize("data", ["digits", "some/set.npz"])
 def test_arrays_have_one_size(monkeypatch, tmp_path, data):
-    _net().save(tmp_path / "net.keras")
-    _, loaded = _run(monkeypatch, tmp_path, tmp_path / "net.keras", ArraySplit(IMAGES[:, :8, :8], LABELS), data=data)
+    small_net().save(tmp_path / "net.keras")
+    _, loaded = run_job(monkeypatch, tmp_path, tmp_path / "net.keras", ArraySplit(IMAGES[:, :8, :8], LABELS), data=data)
     assert loaded == {}
 
 
 def test_without_a_run_the_data_must_be_named(tmp_path):
-    _net().save(tmp_path / "net.keras")
+    small_net().save(tmp_path / "net.keras")
     with pytest.raises(UserError, match=r"--data is needed: .*net\.keras does not say what it was trained on"):
         run(EvaluationJob(str(tmp_path / "net.keras")))
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(monkeypatch, tmp_path):
-    folder = _save(_net(), tmp_path / "run", RECORD)
+    folder = save_run(small_net(), tmp_path / "run", RECORD)
     split = ArraySplit(IMAGES[:, :8, :8], LABELS)
     with pytest.raises(UserError, match="--output_dir=/dev/null/out cannot be written to"):
-        _run(monkeypatch, tmp_path, folder, split, output_dir="/dev/null/out")
+        run_job(monkeypatch, tmp_path, folder, split, output_dir="/dev/null/out")
 
 
 def test_the_folder_is_that_of_the_run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    folder = _save(_net(), tmp_path / "run", RECORD)
+    folder = save_run(small_net(), tmp_path / "run", RECORD)
     assert evaluation_job.default_folder("run") == evaluation_job.default_folder("run/model.keras")
     assert evaluation_job.default_folder(str(folder)) == folder / "evaluation"
     assert str(evaluation_job.default_folder("net.keras")) == "evaluation"
@@ -255,54 +190,18 @@ def test_the_folder_is_that_of_the_run(monkeypatch, tmp_path):
 
 def test_the_preprocessing_of_the_data_is_not_asked_for_if_the_run_says_it(tmp_path):
     """It may be a pass over all training images."""
-    net = load_net(str(_save(_net(), tmp_path / "run", RECORD)))
+    net = load_net(str(save_run(small_net(), tmp_path / "run", RECORD)))
     net.answering(lambda: pytest.fail("asked for"))
 
 
 @pytest.mark.parametrize("side", [8, 10])
 def test_a_file_without_a_run_has_the_preprocessing_and_the_class_names_that_it_carries(tmp_path, side):
-    model = _net()
+    model = small_net()
     set_preprocessing(model, Preprocessing((90.0,) * 3, (30.0,) * 3), NAMES)
     model.save(tmp_path / "net.keras")
     net = load_net(str(tmp_path / "net.keras")).for_side(side)
     assert net.preprocessing(lambda: pytest.fail("asked for")) == Preprocessing((90.0,) * 3, (30.0,) * 3)
     assert net.class_names == NAMES
-
-
-def test_a_crop_is_refused_for_images_kept_in_memory(monkeypatch, tmp_path):
-    folder = _save(_net(), tmp_path / "run", RECORD)
-    with pytest.raises(UserError, match="--crop=10 is refused: the images of numbered are kept in memory at 12x12x3"):
-        _run(monkeypatch, tmp_path, folder, ArraySplit(IMAGES, LABELS), crop=10)
-
-
-def _flat_net():
-    images = keras.Input((8, 8, 3))
-    return keras.Model(images, keras.layers.Dense(6)(keras.layers.Flatten()(images)))
-
-
-def _pooled_and_flat_net():
-    images = keras.Input((8, 8, 3))
-    both = [keras.layers.Flatten()(images), keras.layers.GlobalAveragePooling2D()(images)]
-    return keras.Model(images, keras.layers.Dense(6)(keras.layers.Concatenate()(both)))
-
-
-@pytest.mark.parametrize(
-    ("build", "words"), [(_flat_net, "it has no global pooling"), (_pooled_and_flat_net, "its weights depend on their")]
-)
-def test_a_crop_is_refused_for_a_net_of_one_size(tmp_path, build, words):
-    build().save(tmp_path / "net.keras")
-    with pytest.raises(UserError, match=f"--crop=10 is refused: .* takes images of 8x8x3 only, for {words}") as caught:
-        load_net(str(tmp_path / "net.keras")).for_side(10)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_saved_model_is_cropped_only_if_it_takes_any_size(tmp_path):
-    export_saved_model(_net(), tmp_path / "fixed", PREPROCESSING, NAMES)
-    export_saved_model(_net(None), tmp_path / "free", PREPROCESSING, NAMES)
-    with pytest.raises(UserError, match=r"--crop=10 is refused: the SavedModel \w+ takes images of 8x8x3 only"):
-        load_net(str(tmp_path / "fixed")).for_side(10)
-    assert load_net(str(tmp_path / "fixed")).for_side(8).image_shape == (8, 8, 3)
-    assert load_net(str(tmp_path / "free")).for_side(10).image_shape == (None, None, 3)
 
 
 @pytest.mark.parametrize(
@@ -315,25 +214,25 @@ def test_a_saved_model_is_cropped_only_if_it_takes_any_size(tmp_path):
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, shape, names, words):
-    net = load_net(str(_save(_net(), tmp_path / "run", RECORD)))
+    net = load_net(str(save_run(small_net(), tmp_path / "run", RECORD)))
     data = stand_in_data(ArraySplit(np.zeros((2, *shape), np.uint8), LABELS[:2]), names)
     with pytest.raises(UserError, match=words):
         require_fit(net, data, shape)
 
 
 def test_bad_images_are_refused_beyond_the_limit_and_said_within_it(monkeypatch, tmp_path, capsys):
-    folder = _save(_net(), tmp_path / "run", RECORD)
+    folder = save_run(small_net(), tmp_path / "run", RECORD)
     split = ArraySplit(IMAGES[:, :8, :8], LABELS, bad=(2, 7))
     with pytest.raises(UserError, match="2 images could not be decoded; give --max_bad_images=2"):
-        _run(monkeypatch, tmp_path, folder, split, limit=1)
+        run_job(monkeypatch, tmp_path, folder, split, limit=1)
     assert not (tmp_path / "out").exists()
-    facts, loaded = _run(monkeypatch, tmp_path, folder, split, limit=2, max_bad_images=2)
+    facts, loaded = run_job(monkeypatch, tmp_path, folder, split, limit=2, max_bad_images=2)
     assert (facts["images"], facts["undecodable"], loaded["max_bad_images"]) == (9, 2, 2)
     assert "2 images could not be decoded and are not counted" in capsys.readouterr().out
 
 
 def test_float_images_are_rounded_for_a_saved_model(tmp_path):
-    export_saved_model(_net(), tmp_path / "net", PREPROCESSING, NAMES)
+    export_saved_model(small_net(), tmp_path / "net", PREPROCESSING, NAMES)
     answer = load_net(str(tmp_path / "net")).answering(None)
     images = IMAGES[:, :8, :8]
     near = images.astype(np.float32) + np.where(images == 0, -0.4, 0.4)

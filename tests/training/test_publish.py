@@ -81,8 +81,11 @@ def test_its_weights_are_those_of_the_saved_model(published):
     ("arguments", "words"),
     [
         (("--run_dir=runs/preresnet20_digits",), "saved_models/preresnet20_digits exists; give another --output_dir"),
-        (("--run_dir=begun",), "--net=begun holds no model.keras: the run is not finished, or its net was taken away"),
-        (("--run_dir=saved_models/preresnet20_digits/1",), "is refused: the folder of a finished run is needed."),
+        (("--run_dir=begun",), "--run_dir=begun is refused: the folder of a finished run, with its net, is needed."),
+        (
+            ("--run_dir=saved_models/preresnet20_digits/1",),
+            "is refused: the folder of a finished run, with its net, is needed.",
+        ),
     ],
 )
 def test_what_cannot_be_published_is_one_line_and_leaves_nothing(work, published, arguments, words):
