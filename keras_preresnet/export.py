@@ -49,7 +49,8 @@ def with_temperature(model: keras.Model, temperature: float) -> keras.Model:
     classifier are divided.
 
     Args:
-        model: A net whose last layer is a `Dense` without activation, as all nets of this package that give logits.
+        model: A net; for another temperature than 1 its last layer must be a `Dense` without activation, as all nets
+            of this package that give logits have it.
         temperature: Above 0.
 
     Raises:
@@ -58,6 +59,8 @@ def with_temperature(model: keras.Model, temperature: float) -> keras.Model:
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature={temperature} is refused: a number above 0 is needed.")
     copy = float32_copy(model)
+    if temperature == 1:
+        return copy  # Nothing is divided, and any last layer will do.
     classifier = copy.outputs[0]._keras_history.operation
     linear = getattr(classifier, "activation", None) is keras.activations.linear
     if not isinstance(classifier, keras.layers.Dense) or not linear:

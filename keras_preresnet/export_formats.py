@@ -125,16 +125,13 @@ def export_file(
         raise ValueError(f"format {name!r} is unknown; allowed: {', '.join(FORMATS)}.")
     file_format, path = FORMATS[name], Path(directory) / FORMATS[name].file_name
     file_format.require()
-    if path.exists():
-        raise FileExistsError(f"{path} exists; give another folder, or take it away.")
-    if not len(images) or (name == "litert_int8" and (calibration_images is None or not len(calibration_images))):
-        raise ValueError(f"{name} needs images: to compare answers, and training images for 8-bit ranges.")
+    _require_possible(name, path, images, calibration_images)
+    copy = float32_copy(with_temperature(model, temperature), unroll=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    facts = {"model": model.name, "class_names": list(class_names), "preprocessing": preprocessing.to_dict()}
-    facts["temperature"] = temperature
+    facts = {"model": model.name, "class_names": list(class_names)}
+    facts |= {"preprocessing": preprocessing.to_dict(), "temperature": temperature}
     try:
-        copy = float32_copy(with_temperature(model, temperature), unroll=True)
         partial.write_bytes(file_format.write(copy, preprocessing, facts, calibration_images))
         agreements = _compare(file_format, partial, _answers(copy, preprocessing, images), images)
         _require_agreement(name, file_format, agreements)
@@ -143,6 +140,13 @@ def export_file(
     finally:
         partial.unlink(missing_ok=True)
     return path, agreements
+
+
+def _require_possible(name, path, images, calibration_images):
+    if path.exists():
+        raise FileExistsError(f"{path} exists; give another folder, or take it away.")
+    if not len(images) or (name == "litert_int8" and (calibration_images is None or not len(calibration_images))):
+        raise ValueError(f"{name} needs images: to compare answers, and training images for 8-bit ranges.")
 
 
 def compare(answer: Callable, logits: np.ndarray, images: np.ndarray, runtime: str = "") -> Agreement:

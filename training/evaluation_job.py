@@ -59,6 +59,11 @@ def run(job: EvaluationJob) -> None:
 
 def measure(job: EvaluationJob, folder: Path) -> EvaluationReport:
     """Returns the measures of the job's net; raises as `run` does, also if `folder` could not be written to."""
+    if job.test_time_flip and job.temperature_scaling:
+        raise UserError(
+            "--test_time_flip and --temperature_scaling exclude each other: the temperature is for an export, which "
+            "sees no mirror image; give one of them."
+        )
     tf.config.experimental.enable_tensor_float_32_execution(False)  # Ten bits of a GPU's short float32 are fewer.
     net = load_net(job.net)
     if job.crop is not None:

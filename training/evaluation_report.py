@@ -16,6 +16,7 @@ from training.measures import calibration_bins, confusion_table, per_class_table
 from training.temperature import TemperatureScaling
 
 CHANGED_BY_TEMPERATURE = "loss", "expected_calibration_error"
+CLASS_HEADINGS = ("class", "images", "error %", "precision %", "recall %", "most often taken for")
 MOST_CLASSES = 25  # Rows of the printed table; all of them are in per_class.csv.
 
 
@@ -72,29 +73,35 @@ class EvaluationReport:
         )
         if self.scaled:
             console.print(
-                f"at temperature {self.scaled['temperature']:.3f}: loss {self.scaled['loss']:.4f}, "
+                f"at temperature {self.scaling.words}: loss {self.scaled['loss']:.4f}, "
                 f"expected calibration error {self.scaled['expected_calibration_error']:.2f} % "
                 "(each half of the images at the temperature fitted to the other)"
             )
         if self.facts["undecodable"]:
             console.print(f"{self.facts['undecodable']} images could not be decoded and are not counted")
-        console.print(self._class_rows())
+        console.print(self._class_table())
 
-    def _class_rows(self):
-        rows = self.classes
-        title = None
+    def class_rows(self) -> tuple[str | None, list[tuple[str, ...]]]:
+        """Returns the rows of the classes under `CLASS_HEADINGS`, of many the worst, and what then has to be said."""
+        rows, title = self.classes, None
         if len(rows) > MOST_CLASSES:
             title = f"the {MOST_CLASSES} classes of highest error; all {len(rows)} are in per_class.csv"
             rows = rows.sort_values("error", ascending=False, kind="stable", na_position="last")[:MOST_CLASSES]
-        table = Table(title=title, title_justify="left")
-        table.add_column("class", overflow="fold")
-        for heading in ("images", "error %", "precision %", "recall %"):
-            table.add_column(heading, justify="right")
-        table.add_column("most often taken for", overflow="fold")
+        cells = []
         for row in rows.to_dict("records"):
             shares = [_percent(row[key]) for key in ("error", "precision", "recall")]
             confusion = f"{row['confused_with']} ({row['times']})" if row["times"] else ""
-            table.add_row(row["class"], str(row["images"]), *shares, confusion)
+            cells.append((row["class"], f"{row['images']:,}", *shares, confusion))
+        return title, cells
+
+    def _class_table(self):
+        title, rows = self.class_rows()
+        table = Table(title=title, title_justify="left")
+        for heading in CLASS_HEADINGS:
+            is_text = heading in (CLASS_HEADINGS[0], CLASS_HEADINGS[-1])
+            table.add_column(heading, overflow="fold") if is_text else table.add_column(heading, justify="right")
+        for row in rows:
+            table.add_row(*row)
         return table
 
     def write(self, folder: Path, predictions: bool) -> None:

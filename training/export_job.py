@@ -1,13 +1,12 @@
 """The export of a trained net: each artifact compared with the net on real images before it gets its name."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from keras_preresnet.export import export_saved_model
+from keras_preresnet.export import export_saved_model, with_temperature
 from keras_preresnet.export_formats import FORMATS, Disagreement, export_file
 from keras_preresnet.runtimes import require_package
 from keras_preresnet.warmup import WARMUP_PACKAGE
@@ -52,6 +51,8 @@ def run(job: ExportJob) -> None:
     if not isinstance(net, KerasNet) or net.ends_in_softmax:
         kind = "ends in a softmax" if isinstance(net, KerasNet) else "is an export already"
         raise UserError(f"--net={job.net} {kind}; a run folder or a .keras file of a net with logits is needed.")
+    with user_errors(ValueError):
+        with_temperature(net.model, job.temperature)  # Or it is refused, before anything is written.
     data, short_side = _fitting_data(job, net)
     described = net.preprocessing(lambda: data.preprocessing), data.class_names
     images = sample(data.test, job.test_images) if others else None
@@ -88,8 +89,6 @@ def _require_possible(job, folder):
     unknown = [name for name in job.formats if name not in ALL_FORMATS]
     if unknown or not job.formats:
         raise UserError(f"--formats={','.join(job.formats)} is refused; allowed: {', '.join(ALL_FORMATS)}.")
-    if not (math.isfinite(job.temperature) and job.temperature > 0):
-        raise UserError(f"--temperature={job.temperature} is refused: a number above 0 is needed.")
     with user_errors(ImportError):
         if SAVED_MODEL in job.formats and job.warmup:
             require_package(WARMUP_PACKAGE)

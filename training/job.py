@@ -30,11 +30,10 @@ from training.errors import UserError, user_errors
 from training.files import disk_errors, require_writable
 from training.initial_weights import start_from
 from training.loop import Intervals, Training, save_keras
-from training.recipes import RECIPES, Recipe, resolve
+from training.recipes import RECIPES, Recipe, default_interval, resolve
 from training.runs import RunFolder
 from training.step import TrainingStep
 
-SHORTEST_INTERVAL = 100  # Steps between two evaluations where an epoch has fewer.
 DEFAULT_RECIPES = {
     "digits": "digits",
     "cifar10": "paper_cifar",
@@ -186,9 +185,8 @@ def _build_model(job, data):
 
 def _intervals(job, recipe, data):
     calls = steps_per_call(job.steps_per_call)
-    per_epoch = max(-(-len(data.train) // recipe.batch_size), SHORTEST_INTERVAL)
     return Intervals(
-        job.steps_per_evaluation or per_epoch,
+        job.steps_per_evaluation or default_interval(len(data.train), recipe.batch_size),
         job.steps_per_checkpoint,
         job.steps_per_log,
         report=max(10, calls),

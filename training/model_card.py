@@ -1,15 +1,75 @@
 """The model card of a published net: Markdown, every number of it measured or read from the run's record."""
 
+import dataclasses
+import shlex
 import statistics
-from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from training.evaluation_report import EvaluationReport
-from training.recipes import RECIPES, resolve, settings
+from training import markdown
+from training.evaluation_report import CLASS_HEADINGS, MOST_CLASSES, EvaluationReport
+from training.job import Job
+from training.recipes import RECIPES, default_interval, resolve, settings
 
-OWN_FLAGS = ("train_split", "test_split", "image_size", "seed", "steps_per_evaluation", "deterministic")
+DEFAULTS = {setting.name: setting.default for setting in dataclasses.fields(Job)}
+# Of a run's settings those that are flags of their own: neither the recipe's nor the net's.
+OWN_FLAGS = (
+    "train_split",
+    "test_split",
+    "test_fraction",
+    "image_size",
+    "max_bad_images",
+    "sync_batch_norm",
+    "deterministic",
+    "seed",
+    "steps_per_evaluation",
+)
 MODEL_FLAGS = ("depth", "branch", "design", "shortcut", "widening")
+
+CARD = """# {net} on {data}: {error:.2f} % test error
+
+{parameters:,} parameters; images of {shape} to {count} classes: {classes}.
+
+![training and test error over the steps](run/learning_curve.png)
+![images of each true class by predicted class](evaluation/confusion_matrix.png)
+
+## Training
+
+```sh
+{command}
+```
+
+{training}
+
+It is the net of the last step, not the one of the lowest test error. `run/run.json` has all settings.
+
+## Measured
+
+On all {images:,} test images, each counted once, in float32.
+
+{measures}
+
+The temperature of {temperature} is fitted to the test images; what is said of it was measured on each half of them
+at the temperature fitted to the other half. What is published is not scaled: `training.export --temperature` does that.
+
+{exports}
+
+{class_title}
+
+{class_rows}
+
+## Use
+
+Images of 0 to 255, less the mean {mean}, divided by the deviation {deviation} of each channel; the SavedModel does that
+itself. {weights}
+
+## Limits
+
+* Every image is answered with one of the {count} classes, whatever it shows; tested were images of {data} alone, none
+  of them corrupted, shifted or made to deceive.
+* It is one run of one seed ({seed}), and its test error could be watched while it ran.
+* The images are not part of this repository, and have the terms of their own makers.
+"""
 
 
 def model_card(
@@ -25,51 +85,31 @@ def model_card(
         formats: Of each export `format`, `bytes`, `error`, `wrong` and `same_top1`.
         weights: The file of weights, in words.
     """
-    return f"""# {report.facts["net"]} on {report.facts["data"]}: {report.summary["error"]:.2f} % test error
-
-{record["trainable_parameters"]:,} parameters; images of {" x ".join(map(str, record["data"]["image_shape"]))} to
-{len(report.class_names)} classes: {", ".join(report.class_names)}.
-
-![training and test error over the steps](run/learning_curve.png)
-![images of each true class by predicted class](evaluation/confusion_matrix.png)
-
-## Training
-
-```sh
-{training_command(record)}
-```
-
-{_table(("", ""), _training(record, steps))}
-
-It is the net of the last step, not the one of the lowest test error. `run/run.json` has all settings.
-
-## Measured
-
-On all {report.summary["images"]:,} test images, each counted once, in float32.
-
-{_table(("", ""), _measures(report, flipped))}
-
-The temperature of {report.scaled["temperature"]:.3f} is fitted to the test images; what is said of it was measured on
-each half of them at the temperature fitted to the other half. What is published is not scaled: `training.export
---temperature` does that.
-
-{_table(("export", "bytes", "error", "same class as the float32 net"), _exports(formats))}
-
-{_table(("class", "images", "error %", "precision %", "recall %", "most often taken for"), _classes(report))}
-
-## Use
-
-Images of 0 to 255, less the mean {_numbers(record["data"]["preprocessing"]["mean"])}, divided by the deviation
-{_numbers(record["data"]["preprocessing"]["deviation"])} of each channel; the SavedModel does that itself.
-{weights}
-
-## Limits
-
-* Every image is answered with one of the {len(report.class_names)} classes, whatever it shows; tested were images of
-  {report.facts["data"]} alone, none of them corrupted, shifted or made to deceive.
-* It is one run of one seed ({record["settings"]["seed"]}), and its test error could be watched while it ran.
-* The images are not part of this repository, and have the terms of their own makers.
-"""
+    names = list(report.class_names)
+    more = [f"and {len(names) - MOST_CLASSES} more"] if len(names) > MOST_CLASSES else []
+    title, rows = report.class_rows()
+    preprocessing = record["data"]["preprocessing"]
+    return CARD.format(
+        net=report.facts["net"],
+        data=markdown.escaped(report.facts["data"]),
+        error=report.summary["error"],
+        parameters=record["trainable_parameters"],
+        shape=" x ".join(map(str, record["data"]["image_shape"])),
+        count=len(names),
+        classes=", ".join([*map(markdown.escaped, names[:MOST_CLASSES]), *more]),
+        command=training_command(record),
+        training=markdown.table(("", ""), _training(record, steps)),
+        images=report.summary["images"],
+        measures=markdown.table(("", ""), _measures(report, flipped)),
+        temperature=report.scaling.words,
+        exports=markdown.table(("export", "bytes", "error", "same class as the float32 net"), _exports(formats)),
+        class_title=title or "The classes:",
+        class_rows=markdown.table(CLASS_HEADINGS, rows),
+        mean=_numbers(preprocessing["mean"]),
+        deviation=_numbers(preprocessing["deviation"]),
+        weights=weights,
+        seed=record["settings"]["seed"],
+    )
 
 
 def _training(record, steps):
@@ -82,9 +122,11 @@ def _training(record, steps):
     versions = [f"{name} {machine[name]}" for name in ("keras_preresnet", "tensorflow", "keras")]
     yield "data", f"{data['name']} {data['version']}, {data['train_images']:,} training images"
     yield "sha256 of the data", data["sha256"]
+    yield "begun from", facts["init_from"] or "random weights"
     yield "length", f"{facts['train_steps']:,} steps of {facts['batch_size']} images{share}"
     yield "epochs", f"{seen / data['train_images']:.1f}"
     yield "precision", f"{facts['precision']} in training"
+    yield "replicas", str(facts["replicas"])
     yield "hours", f"{seen / rate / 3600:.1f}, at the median rate of {rate:,.0f} images/s"
     yield "machine", f"{machine['processor']}, {machine['cores']} cores, {devices}"
     yield "versions", ", ".join(versions)
@@ -106,13 +148,6 @@ def _exports(formats):
         yield row["format"], f"{row['bytes']:,}", _error(row), f"{row['same_top1']:,}"
 
 
-def _classes(report):
-    for row in report.classes.to_dict("records"):
-        shares = [f"{row[key]:.2f}" for key in ("error", "precision", "recall")]
-        taken_for = f"{row['confused_with']} ({row['times']})" if row["times"] else ""
-        yield row["class"], f"{row['images']:,}", *shares, taken_for
-
-
 def _error(measures):
     return f"{measures['error']:.2f} % ({measures['wrong']:,} wrong)"
 
@@ -121,23 +156,22 @@ def _numbers(values):
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def training_command(record: dict) -> str:
     """Returns the command that makes the run of this record again; what is the default is left out."""
     facts, options = record["settings"], record["settings"]["model_options"]
     given = {name: facts[name] for name in ("data", "model", "recipe", "precision")}
-    given |= {name: facts[name] for name in OWN_FLAGS if facts.get(name)}
+    own = DEFAULTS | {"steps_per_evaluation": default_interval(record["data"]["train_images"], facts["batch_size"])}
+    given |= {name: facts[name] for name in OWN_FLAGS if facts[name] not in (None, own[name])}
+    if facts["init_from"]:
+        given["init_from"] = facts["init_from"].split(", sha256")[0]
     given |= {name: options[name] for name in MODEL_FLAGS if options.get(name)}
     if options.get("shortcut_options"):
-        given["shortcut_options"] = [f"{name}={value:g}" for name, value in options["shortcut_options"].items()]
+        given["shortcut_options"] = [f"{name}={value}" for name, value in options["shortcut_options"].items()]
     if options.get("remat"):
         given["remat"] = "unit"
     given |= _overrides(facts, record["data"]["train_images"])
-    return " \\\n    ".join(["python -m training.train", *(f"--{key}={_as_flag(it)}" for key, it in given.items())])
+    flags = (shlex.quote(f"--{name}={_as_flag(value)}") for name, value in given.items())
+    return " \\\n    ".join(["python -m training.train", *flags])
 
 
 def _overrides(facts, train_images):

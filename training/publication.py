@@ -10,11 +10,12 @@ import pandas as pd
 
 from keras_preresnet.export_formats import FORMATS
 from training.answering import load_net
-from training.errors import UserError
+from training.data import load_data
+from training.errors import UserError, user_errors
 from training.evaluation_job import OF_ANY_SET, OF_ONE_SET, EvaluationJob, measure
 from training.export_job import ALL_FORMATS, SAVED_MODEL, ExportJob
 from training.export_job import run as export
-from training.files import disk_errors, read_json, require_writable, write_text
+from training.files import read_json, require_writable, write_text
 from training.model_card import model_card
 
 RUN_FILES = ("run.json", "metrics.csv", "steps.csv", "learning_curve.png")
@@ -37,16 +38,18 @@ class Publication:
             UserError: for a run that is not finished, data that are not there, or a folder that is, before anything is
                 written; for an export that does not answer as the net does.
         """
-        run = Path(self.run_dir)
-        if read_json(run / "run.json").get("status") != "finished" or not (run / "model.keras").exists():
-            raise UserError(f"--run_dir={run} is refused: the folder of a finished run, with its net, is needed.")
+        self._require_finished()
+        with user_errors(ImportError):
+            for file_format in FORMATS.values():
+                file_format.require()
         net = load_net(self.run_dir)
         name = f"{net.name}_{net.record['settings']['data'].removesuffix('.npz').replace('/', '_')}"
-        target = Path(self.output_dir or f"saved_models/{name.lower()}")
+        target = Path(self.output_dir or f"published/{name.lower()}")
         if target.exists():
             raise UserError(f"{target} exists; give another --output_dir, or take it away.")
+        self._require_same_images(net)
         require_writable(target, "output_dir")
-        with disk_errors(target):
+        with user_errors(OSError):
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
                 partial = Path(folder) / target.name
@@ -54,6 +57,25 @@ class Publication:
                 partial.rename(target)
         print(f"written to {target}")
         return target
+
+    def _require_finished(self):
+        run = Path(self.run_dir)
+        if read_json(run / "run.json").get("status") != "finished":
+            raise UserError(f"--run_dir={run} is refused: the folder of a finished run is needed.")
+        missing = [name for name in ("model.keras", *RUN_FILES) if not (run / name).exists()]
+        if missing:
+            raise UserError(f"--run_dir={run} is refused: {', '.join(missing)} is missing there.")
+
+    def _require_same_images(self, net):
+        """What is measured on others must not pass for the run's test."""
+        known = net.record["data"]
+        if self.data is None and known["version"] in ("folder", "npz"):
+            raise UserError(f"--data is needed: the run was trained on {known['name']}; give its path.")
+        settings = {key: value for key, value in self._images(net).items() if value is not None}
+        data = load_data(settings.pop("data"), **settings)
+        if data.description()["sha256"] != known["sha256"]:
+            name = self.data or known["name"]
+            raise UserError(f"--data={name} holds other images than the run's; give those that it was trained on.")
 
     def _write(self, net, folder, weights_name):
         images = self._images(net)

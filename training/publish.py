@@ -21,7 +21,7 @@ from training.publication import Publication
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run_dir", None, "folder of a finished run", required=True)
-flags.DEFINE_string("output_dir", None, "a folder that is not there yet; default: saved_models/<model>_<data>")
+flags.DEFINE_string("output_dir", None, "a folder that is not there yet; default: published/<model>_<data>")
 flags.DEFINE_string("data", None, "data set, as of training.evaluate; default: that of the run")
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
 flags.DEFINE_string("licence", "MIT", "of the weights")

@@ -170,6 +170,11 @@ def resolve(name: str, overrides: dict, epochs: float | None, train_images: int)
     return recipe, _notes(base, recipe, overrides)
 
 
+def default_interval(train_images: int, batch_size: int) -> int:
+    """Returns the steps between two evaluations where nothing is said: an epoch, but not fewer than 100."""
+    return max(-(-train_images // batch_size), 100)
+
+
 def _takes_the_papers_drops(base, overrides):
     """Without drops a schedule of steps would be a constant rate, and never end low."""
     return overrides.get("schedule") == "steps" != base.schedule and "learning_rate_drops" not in overrides

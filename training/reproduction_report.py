@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from training.files import write_text
+from training.markdown import escaped
+from training.markdown import table as table_of
 from training.reproduction_page import page
 from training.reproduction_plots import draw_curves
 from training.table_columns import columns
@@ -80,19 +82,12 @@ def _environments(lines):
 def markdown(table: Table, lines: Sequence[Line]) -> str:
     """Returns the report as Markdown."""
     shown = columns(table)
-    cells = ([_escaped(column.text(line)) for column in shown] for line in lines)
-    rows = [[column.heading for column in shown], ["---"] * len(shown), *cells]
-    body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    body = table_of([column.heading for column in shown], [[column.text(line) for column in shown] for line in lines])
     return f"# {heading(table)}\n\n{body}\n\n{_paragraphs(table, lines)}\n\n![training curves](curves.png)\n"
 
 
 def _paragraphs(table, lines):
-    return "\n\n".join(_escaped(note) for note in notes(table, lines))
-
-
-def _escaped(text):
-    """Names of data sets may hold anything."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return "\n\n".join(escaped(note) for note in notes(table, lines))
 
 
 def frame(lines: Sequence[Line]) -> pd.DataFrame:

@@ -29,6 +29,13 @@ class TemperatureScaling:
     temperature: float
     answers: pd.DataFrame
 
+    @property
+    def words(self) -> str:
+        """The temperature, and whether it only is as far as one was looked for."""
+        low, high = LIMITS
+        none = f" (there is no best one from {low:g} to {high:g})"
+        return f"{self.temperature:.3f}{'' if 1.1 * low < self.temperature < high / 1.1 else none}"
+
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the temperature from 0.05 to 20 at which softmax(logits / temperature) has the least cross entropy.

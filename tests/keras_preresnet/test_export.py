@@ -128,3 +128,4 @@ def test_a_temperature_needs_a_linear_classifier():
     for model in (softmax, pooled):
         with pytest.raises(ValueError, match=f"{model.name} ends in .*; a Dense layer without activation is needed"):
             with_temperature(model, 2.0)
+        np.testing.assert_array_equal(with_temperature(model, 1.0)(IMAGES), model(IMAGES))

@@ -46,6 +46,14 @@ def _export(model, name, folder, images=IMAGES):
     return export_file(model, name, folder, PREPROCESSING, NAMES, images, images)
 
 
+@pytest.mark.parametrize("temperature", [0, float("nan")])
+def test_what_is_no_temperature_is_refused_before_anything_is_written(net, tmp_path, temperature):
+    _require("litert")
+    with pytest.raises(ValueError, match=f"temperature={temperature} is refused"):
+        export_file(net, "litert", tmp_path / "out", PREPROCESSING, NAMES, IMAGES, temperature=temperature)
+    assert not (tmp_path / "out").exists()
+
+
 def _logits(model, images):
     return model(PREPROCESSING(images), training=False).numpy()
 

@@ -87,22 +87,34 @@ def test_a_mirror_image_is_the_image_from_right_to_left():
     np.testing.assert_array_equal(answer(images), [[2, 2, 2], [3.5, 2, 3.5]])
 
 
-def test_mirror_images_and_temperature_in_a_job(monkeypatch, tmp_path, capsys):
+def test_mirror_images_in_a_job(monkeypatch, tmp_path, capsys):
     model = small_net()
     folder = save_run(model, tmp_path / "run", RECORD)
     images = IMAGES[:, :8, :8]
-    settings = {"test_time_flip": True, "temperature_scaling": True}
-    facts, _ = run_job(monkeypatch, tmp_path, folder, ArraySplit(images, LABELS), **settings)
+    facts, _ = run_job(monkeypatch, tmp_path, folder, ArraySplit(images, LABELS), test_time_flip=True)
     preprocessing = Preprocessing((90.0,) * 3, (30.0,) * 3)
     logits = (model(preprocessing(images)).numpy() + model(preprocessing(images[:, :, ::-1])).numpy()) / 2
+    assert facts["loss"] == pytest.approx(measure_answers(logits, LABELS)["loss"].mean(), rel=1e-5)
+    assert (facts["test_time_flip"], facts["temperature_scaling"]) == (True, None)
+    assert "Tiny on numbered, mean over mirror images: error " in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(UserError, match="--test_time_flip and --temperature_scaling exclude each other"):
+        run(EvaluationJob(str(folder), test_time_flip=True, temperature_scaling=True))
+
+
+def test_temperature_scaling_in_a_job(monkeypatch, tmp_path, capsys):
+    model = small_net()
+    folder = save_run(model, tmp_path / "run", RECORD)
+    images = IMAGES[:, :8, :8]
+    facts, _ = run_job(monkeypatch, tmp_path, folder, ArraySplit(images, LABELS), temperature_scaling=True)
+    logits = model(Preprocessing((90.0,) * 3, (30.0,) * 3)(images)).numpy()
     assert facts["loss"] == pytest.approx(measure_answers(logits, LABELS)["loss"].mean(), rel=1e-5)
     scaled = facts["temperature_scaling"]
     assert scaled.keys() == {"temperature", "loss", "expected_calibration_error"}
     assert scaled["temperature"] == pytest.approx(fit_temperature(logits, LABELS), rel=1e-3)
     assert (tmp_path / "out" / "reliability_scaled.png").stat().st_size > 10_000
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Tiny on numbered, mean over mirror images: error " in printed
-    assert f"at temperature {scaled['temperature']:.3f}: loss {scaled['loss']:.4f}, expected calibration" in printed
+    assert f"at temperature {scaled['temperature']:.3f}" in printed
+    assert f": loss {scaled['loss']:.4f}, expected calibration error" in printed
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])

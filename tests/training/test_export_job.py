@@ -121,7 +121,7 @@ def test_a_disagreement_is_one_line_and_leaves_the_other_formats_alone(run, expo
     [
         ({"formats": ("onnx", "coreml")}, r"--formats=onnx,coreml is refused; allowed: saved_model, onnx, litert, "),
         ({"formats": ()}, "--formats= is refused; allowed"),
-        ({"temperature": 0.0}, r"--temperature=0\.0 is refused: a number above 0 is needed"),
+        ({"temperature": 0.0}, r"temperature=0\.0 is refused: a number above 0 is needed"),
         ({"net": "nowhere"}, r"--net=nowhere does not exist; a run folder, a \.keras file, or packaged weights as "),
         ({"data": "./nowhere"}, "--data=./nowhere is refused"),
     ],

@@ -24,7 +24,10 @@ def test_the_temperature_makes_the_confidence_the_accuracy(right, logit):
 @pytest.mark.parametrize(("rights", "limit"), [([True] * 4, 0.05), ([True, False] * 4, 20.0), ([False] * 4, 20.0)])
 def test_where_there_is_no_best_temperature_it_is_the_limit(rights, limit):
     """Always right: ever surer; no better than chance: ever less sure."""
-    assert fit_temperature(*_pairs(*rights)) == pytest.approx(limit, rel=0.2)
+    logits, labels = _pairs(*rights)
+    assert fit_temperature(logits, labels) == pytest.approx(limit, rel=0.1)
+    scaling = scale_temperature(logits, measure_answers(logits, labels))
+    assert scaling.words.endswith(" (there is no best one from 0.05 to 20)")
 
 
 def test_each_half_has_the_temperature_of_the_other():
@@ -37,6 +40,7 @@ def test_each_half_has_the_temperature_of_the_other():
     np.testing.assert_allclose(scaling.answers["confidence"][::2], 0.6, rtol=1e-4)
     np.testing.assert_allclose(scaling.answers["confidence"][1::2], 0.8, rtol=1e-4)
     assert scaling.temperature == pytest.approx(2 / np.log(14 / 6), rel=1e-4)  # Of all, 14 in 20 are right.
+    assert scaling.words == "2.360"
     assert scaling.answers.index.equals(answers.index)
     for column in ("label", "predicted", "rank"):
         assert scaling.answers[column].equals(answers[column])
