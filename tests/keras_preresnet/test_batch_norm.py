@@ -125,6 +125,12 @@ def test_a_large_tensor_does_not():
     assert "FusedBatchNormGradV3" not in kernels(outputs_and_gradients, *arguments((16, 32, 32, 16)))
 
 
+def test_on_an_accelerator_a_large_tensor_too_has_the_gradients_of_tensorflow(monkeypatch):
+    monkeypatch.setattr(batch_norm, "has_accelerator", lambda: True)
+    found = kernels(outputs_and_gradients, *arguments((16, 32, 32, 16)))
+    assert {"ReluGrad", "FusedBatchNormGradV3"} <= found
+
+
 @pytest.mark.usefixtures("any_size")
 def test_float64_goes_by_plain_operations():
     values = [tf.cast(value, "float64") for value in arguments((8, 4, 4, 3))]
