@@ -11,10 +11,9 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks.comparison import chosen_contestants, chosen_nets, job_of, machine_peaks, measure
+from benchmarks.comparison import chosen_contestants, chosen_nets, machine_peaks, measure_task
 from benchmarks.comparison_report import frame_of, table_of, write_report
 from benchmarks.contestants import NETS, TASKS
-from benchmarks.processes import Measured
 from training.errors import run_program
 
 FLAGS = flags.FLAGS
@@ -42,18 +41,16 @@ def main() -> None:
     out = Path(FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
     log = out / "log.txt"
+    limits = FLAGS.turns, FLAGS.seconds, FLAGS.start_limit, FLAGS.together
     results = machine_peaks(log, FLAGS.turns)
     print(table_of(frame_of(results)), flush=True)
     for net in nets:
         for task in FLAGS.task:
-            able = [contestant for contestant in contestants if task in contestant.tasks]
-            lacks = {job_of(contestant, task, net): contestant.lacks(net, task) for contestant in able}
-            jobs = [job for job, lack in lacks.items() if lack is None]
-            limits = FLAGS.turns, FLAGS.seconds, FLAGS.start_limit, FLAGS.together
-            found = measure(jobs, log, *limits)
-            found += [Measured(job, absent=lack) for job, lack in lacks.items() if lack]
+            found = measure_task(contestants, task, net, log, limits)
             results += found
-            print(table_of(write_report(results, out).tail(len(found))), flush=True)
+            frame = write_report(results, out)
+            if found:
+                print(table_of(frame.tail(len(found))), flush=True)
     print(f"table.md, table.csv, results.json, chart.png: {out}")
 
 

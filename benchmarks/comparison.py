@@ -54,19 +54,41 @@ def job_of(contestant: Contestant, task: str, net: Net) -> Job:
     return Job(MODULES[contestant.package], *settings, task, net.model, batch_size)
 
 
+def measure_task(
+    contestants: list[Contestant], task: str, net: Net, log: Path, limits: tuple[int, float, float, int]
+) -> list[Measured]:
+    """Measures those that have the task; one that cannot do it with this net has a row that says why.
+
+    Args:
+        contestants: Those chosen; where none can do it, a line on standard output says so.
+        task: A key of `TASKS`.
+        net: The net.
+        log: File for what the processes print.
+        limits: Turns, seconds, start limit and processes together: see `measure`.
+    """
+    able = [contestant for contestant in contestants if task in contestant.tasks]
+    lacks = {job_of(contestant, task, net): contestant.lacks(net, task) for contestant in able}
+    jobs = [job for job, lack in lacks.items() if lack is None]
+    if not jobs:
+        print(f"{task} of {net.model}: none of the contestants chosen can do it.", flush=True)
+    return measure(jobs, log, *limits) + [Measured(job, absent=lack) for job, lack in lacks.items() if lack]
+
+
 def measure(
     jobs: list[Job], log: Path, turns: int, seconds: float, start_limit: float, together: int
 ) -> list[Measured]:
     """Starts the first contestant and, group by group, the others; each of a group has its turns beside the first.
 
     Args:
-        jobs: Of the contestants.
+        jobs: Of the contestants; of none nothing is measured.
         log: File for what the processes print.
         turns: Of each contestant; of the first with each group.
         seconds: Of a turn.
         start_limit: Seconds in which a first step must have ended.
         together: How many processes there are at a time.
     """
+    if not jobs:
+        return []
     first, *others = processes = [ContestantProcess(job, log, start_limit) for job in jobs]
     size = max(together - 1, 1)
     groups = [others[begin : begin + size] for begin in range(0, len(others), size)]

@@ -76,6 +76,20 @@ def test_few_at_a_time_take_turns_with_the_first(tmp_path, monkeypatch):
     assert last.beside == first.rates[2:]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "rows"),
+    [("keras.applications*", ["has no such net"] * 2), ("*folded", [])],
+    ids=["without the net", "without the task"],
+)
+def test_where_no_contestant_can_do_a_task_one_line_says_so(tmp_path, capsys, pattern, rows):
+    contestants = comparison.chosen_contestants([pattern], torch_compile=False)
+    limits = (1, 0.0, 1.0, 2)
+    found = comparison.measure_task(contestants, "training", NETS["PreResNet20"], tmp_path / "log.txt", limits)
+    assert [result.absent for result in found] == rows
+    line = "training of PreResNet20: none of the contestants chosen can do it.\n"
+    assert capsys.readouterr().out == line
+
+
 def test_figures_are_images_a_second_milliseconds_and_shares_of_the_peak(tmp_path):
     peak = Job("", "the machine", "float32", "", "peak", "3x3 convolution", 1)
     facts = {"multiply_adds": 1_000}
