@@ -39,14 +39,14 @@ def main() -> None:
     """Measures and writes; what was measured is written after each net, so that an end halfway loses little."""
     nets, contestants = chosen_nets(FLAGS.nets), chosen_contestants(FLAGS.contestants, FLAGS.torch_compile)
     out = Path(FLAGS.out)
-    out.mkdir(parents=True, exist_ok=True)
-    log = out / "log.txt"
+    logs = out / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
     limits = FLAGS.turns, FLAGS.seconds, FLAGS.start_limit, FLAGS.together
-    results = machine_peaks(log, FLAGS.turns)
+    results = machine_peaks(logs, FLAGS.turns)
     print(table_of(frame_of(results)), flush=True)
     for net in nets:
         for task in FLAGS.task:
-            found = measure_task(contestants, task, net, log, limits)
+            found = measure_task(contestants, task, net, logs, limits)
             results += found
             frame = write_report(results, out)
             if found:
