@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import keras
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from benchmarks import comparison, contestants, processes
 from benchmarks.comparison_report import frame_of, write_report
 from benchmarks.contestants import CONTESTANTS, NETS, OURS, Contestant
 from benchmarks.processes import ContestantProcess, Measured
-from benchmarks.with_tensorflow import multiply_adds
+from benchmarks.with_tensorflow import keras_training_step, multiply_adds, our_training_step
 from benchmarks.worker import Job
 from keras_preresnet import create_model
 from training.errors import UserError
@@ -177,3 +179,20 @@ def test_every_module_that_is_named_is_there():
     root = Path(processes.__file__).parent
     for contestant in CONTESTANTS:
         assert (root / f"{contestants.MODULES[contestant.package].removeprefix('benchmarks.')}.py").exists()
+
+
+def test_every_program_is_named_in_the_documentation():
+    root = Path(processes.__file__).parents[1]
+    programs = [path.stem for path in root.glob("benchmarks/*.py") if "run_program(main)" in path.read_text()]
+    pages = "".join(path.read_text() for path in [root / "README.md", *root.glob("docs/*.md")])
+    assert "compare" in programs
+    assert [name for name in programs if f"python -m benchmarks.{name}" not in pages] == []
+
+
+@pytest.mark.parametrize(("make", "decays"), [(our_training_step, True), (keras_training_step, False)])
+def test_of_the_steps_in_tensorflow_ours_alone_decays_weights(make, decays):
+    """A kernel that sees nothing but zeros has no other gradient."""
+    model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    before = model.layers[-1].kernel.numpy()
+    make(model, tf.zeros([4, 2, 2, 3]), tf.zeros([4], tf.int64), False)()
+    assert (model.layers[-1].kernel.numpy() != before).any() == decays
