@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from benchmarks import comparison, contestants, processes
+from benchmarks import comparison, contestants, processes, with_tensorflow
 from benchmarks.comparison_report import frame_of, write_report
 from benchmarks.contestants import CONTESTANTS, NETS, OURS, Contestant
 from benchmarks.processes import ContestantProcess, Measured
@@ -196,3 +196,11 @@ def test_of_the_steps_in_tensorflow_ours_alone_decays_weights(make, decays):
     before = model.layers[-1].kernel.numpy()
     make(model, tf.zeros([4, 2, 2, 3]), tf.zeros([4], tf.int64), False)()
     assert (model.layers[-1].kernel.numpy() != before).any() == decays
+
+
+@pytest.mark.parametrize("visible", [[], ["a GPU"]])
+def test_a_gpu_that_the_user_has_hidden_does_not_bring_xla(monkeypatch, visible):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: visible if kind == "GPU" else [])
+    monkeypatch.setattr(with_tensorflow, "our_training_step", lambda model, images, labels, compiles: compiles)
+    assert with_tensorflow.prepare(_job(batch_size=1)).step == bool(visible)
