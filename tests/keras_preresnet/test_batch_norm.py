@@ -1,5 +1,7 @@
 """The gradient of BN and ReLU in two passes, against the formula and against TensorFlow's own kernels."""
 
+from pathlib import Path
+
 import pytest
 import tensorflow as tf
 from library_helpers import assert_close, normal, numpy
@@ -123,6 +125,11 @@ def test_everything_else_has_the_gradients_of_tensorflow(shape, options):
 
 def test_a_large_tensor_does_not():
     assert "FusedBatchNormGradV3" not in kernels(outputs_and_gradients, *arguments((16, 32, 32, 16)))
+
+
+def test_the_documentation_names_the_size_from_which_on_tensors_are_large():
+    text = (Path(batch_norm.__file__).parents[1] / "docs" / "speed.md").read_text()
+    assert f"of at least {batch_norm.LARGE:,} numbers" in text
 
 
 def test_on_an_accelerator_a_large_tensor_too_has_the_gradients_of_tensorflow(monkeypatch):
