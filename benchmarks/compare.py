@@ -11,10 +11,9 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks.comparison import chosen_contestants, chosen_nets, job_of, machine_peaks, measure
+from benchmarks.comparison import chosen_contestants, chosen_nets, machine_peaks, measure_task
 from benchmarks.comparison_report import frame_of, table_of, write_report
 from benchmarks.contestants import NETS, TASKS
-from benchmarks.processes import Measured
 from training.errors import run_program
 
 FLAGS = flags.FLAGS
@@ -40,20 +39,18 @@ def main() -> None:
     """Measures and writes; what was measured is written after each net, so that an end halfway loses little."""
     nets, contestants = chosen_nets(FLAGS.nets), chosen_contestants(FLAGS.contestants, FLAGS.torch_compile)
     out = Path(FLAGS.out)
-    out.mkdir(parents=True, exist_ok=True)
-    log = out / "log.txt"
-    results = machine_peaks(log, FLAGS.turns)
+    logs = out / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    limits = FLAGS.turns, FLAGS.seconds, FLAGS.start_limit, FLAGS.together
+    results = machine_peaks(logs, FLAGS.turns)
     print(table_of(frame_of(results)), flush=True)
     for net in nets:
         for task in FLAGS.task:
-            able = [contestant for contestant in contestants if task in contestant.tasks]
-            lacks = {job_of(contestant, task, net): contestant.lacks(net, task) for contestant in able}
-            jobs = [job for job, lack in lacks.items() if lack is None]
-            limits = FLAGS.turns, FLAGS.seconds, FLAGS.start_limit, FLAGS.together
-            found = measure(jobs, log, *limits)
-            found += [Measured(job, absent=lack) for job, lack in lacks.items() if lack]
+            found = measure_task(contestants, task, net, logs, limits)
             results += found
-            print(table_of(write_report(results, out).tail(len(found))), flush=True)
+            frame = write_report(results, out)
+            if found:
+                print(table_of(frame.tail(len(found))), flush=True)
     print(f"table.md, table.csv, results.json, chart.png: {out}")
 
 

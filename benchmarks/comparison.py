@@ -54,20 +54,42 @@ def job_of(contestant: Contestant, task: str, net: Net) -> Job:
     return Job(MODULES[contestant.package], *settings, task, net.model, batch_size)
 
 
+def measure_task(
+    contestants: list[Contestant], task: str, net: Net, logs: Path, limits: tuple[int, float, float, int]
+) -> list[Measured]:
+    """Measures those that have the task; one that cannot do it with this net has a row that says why.
+
+    Args:
+        contestants: Those chosen; where none can do it, a line on standard output says so.
+        task: A key of `TASKS`.
+        net: The net.
+        logs: Folder for what the processes print, a file for each.
+        limits: Turns, seconds, start limit and processes together: see `measure`.
+    """
+    able = [contestant for contestant in contestants if task in contestant.tasks]
+    lacks = {job_of(contestant, task, net): contestant.lacks(net, task) for contestant in able}
+    jobs = [job for job, lack in lacks.items() if lack is None]
+    if not jobs:
+        print(f"{task} of {net.model}: none of the contestants chosen can do it.", flush=True)
+    return measure(jobs, logs, *limits) + [Measured(job, absent=lack) for job, lack in lacks.items() if lack]
+
+
 def measure(
-    jobs: list[Job], log: Path, turns: int, seconds: float, start_limit: float, together: int
+    jobs: list[Job], logs: Path, turns: int, seconds: float, start_limit: float, together: int
 ) -> list[Measured]:
     """Starts the first contestant and, group by group, the others; each of a group has its turns beside the first.
 
     Args:
-        jobs: Of the contestants.
-        log: File for what the processes print.
+        jobs: Of the contestants; of none nothing is measured.
+        logs: Folder for what the processes print, a file for each.
         turns: Of each contestant; of the first with each group.
         seconds: Of a turn.
         start_limit: Seconds in which a first step must have ended.
         together: How many processes there are at a time.
     """
-    first, *others = processes = [ContestantProcess(job, log, start_limit) for job in jobs]
+    if not jobs:
+        return []
+    first, *others = processes = [ContestantProcess(job, logs, start_limit) for job in jobs]
     size = max(together - 1, 1)
     groups = [others[begin : begin + size] for begin in range(0, len(others), size)]
     try:
@@ -88,11 +110,11 @@ def measure(
             process.kill()
 
 
-def machine_peaks(log: Path, turns: int) -> list[Measured]:
+def machine_peaks(logs: Path, turns: int) -> list[Measured]:
     """Returns what the machine reaches in each operation and precision."""
     jobs = [
         Job("benchmarks.peak", MACHINE, precision, "", PEAK, operation, 1)
         for operation in PEAKS
         for precision in ("float32", "bfloat16")
     ]
-    return measure(jobs, log, turns, seconds=1.0, start_limit=120.0, together=len(jobs))
+    return measure(jobs, logs, turns, seconds=1.0, start_limit=120.0, together=len(jobs))

@@ -1,5 +1,6 @@
 """The process of a contestant, seen from the one that measures."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -31,21 +32,20 @@ class ContestantProcess:
 
     Args:
         job: What the process is asked for.
-        log: File to which everything that it prints is appended.
+        logs: Folder for the file of everything that it prints.
         start_limit: Seconds in which its first step must have ended.
     """
 
-    def __init__(self, job: Job, log: Path, start_limit: float):
+    def __init__(self, job: Job, logs: Path, start_limit: float):
         self.measured = Measured(job)
-        self._log = log
+        self._log = logs / job.file_name  # Of its own: its last line is the reason of an absence.
         self._start_limit = start_limit
         self._process = None
 
     def start(self) -> None:
         """Starts the process and waits for the end of its first step."""
         began = time.perf_counter()
-        with self._log.open("ab") as log:
-            log.write(f"\n== {' '.join(map(str, self.measured.job))}\n".encode())
+        with self._log.open("wb") as log:
             command = [sys.executable, "-m", "benchmarks.worker", json.dumps(self.measured.job._asdict())]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
             environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}
@@ -71,8 +71,7 @@ class ContestantProcess:
         """
         if self.measured.absent is not None:
             return None
-        self._process.stdin.write(f"{seconds}\n")
-        answer = self._answer()
+        answer = self._answer_to(f"{seconds}\n")
         if answer is None:
             self.measured.absent = self._last_words()
             return None
@@ -98,6 +97,15 @@ class ContestantProcess:
             self._process.kill()
             self._process.wait()
             self._process.stdout.close()
+            with contextlib.suppress(BrokenPipeError):  # A line that it has not read.
+                self._process.stdin.close()
+
+    def _answer_to(self, line):
+        try:
+            self._process.stdin.write(line)
+        except BrokenPipeError:  # It has gone since its last turn: so ends who needs more memory than there is.
+            return None
+        return self._answer()
 
     def _answer(self):
         line = self._process.stdout.readline()
@@ -106,4 +114,4 @@ class ContestantProcess:
     def _last_words(self):
         code = self._process.wait()
         lines = self._log.read_text(errors="replace").rstrip().splitlines()
-        return f"ended with code {code}: {lines[-1].strip()}"
+        return f"ended with code {code}: {lines[-1].strip() if lines else 'nothing was printed'}"

@@ -25,6 +25,12 @@ class Job(NamedTuple):
     net: str  # A key of `benchmarks.contestants.NETS`, or of `PEAKS` there.
     batch_size: int
 
+    @property
+    def file_name(self) -> str:
+        """For the log: no two jobs that are measured together share it."""
+        _, *parts = self
+        return "_".join(str(part).replace(" ", "-") for part in parts if part) + ".txt"
+
 
 class Prepared(NamedTuple):
     """A contestant that is ready to begin."""

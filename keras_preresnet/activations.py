@@ -46,6 +46,11 @@ def activation_layer(kind: str | None, name: str, dtype: object = None) -> keras
     return FusedBatchNormalization(relu=kind == "BN-ReLU", name=name, dtype=dtype)
 
 
+def _is_one_of_several_replicas():
+    context = tf.distribute.get_replica_context()  # None within a strategy's scope, where a call has the whole batch.
+    return context is not None and context.num_replicas_in_sync > 1
+
+
 @keras.saving.register_keras_serializable(package="keras_preresnet")
 class FusedBatchNormalization(keras.layers.Layer):
     """Batch normalization, and ReLU after it, on TensorFlow's fused kernel.
@@ -62,8 +67,10 @@ class FusedBatchNormalization(keras.layers.Layer):
         momentum: Share of the old moving statistics that stays at each training step, in [0, 1].
         epsilon: Added to the variance, above 0.
         synchronized: Whether the batch statistics are those of all replicas of a `tf.distribute` strategy together.
-            The fused kernel cannot do that: plain operations and two reductions a call then do. It works
-            directly in a replica function alone, not in a `tf.function` or a loop inside it, nor under XLA.
+            The fused kernel cannot do that: plain operations and two reductions a call then do. They work in
+            `Model.fit` and in `strategy.run(f)`, with or without a `tf.function` around that or as f, but TensorFlow
+            refuses them in a loop or another `tf.function` that f calls, and under XLA. Within `strategy.scope()`
+            alone a call sees the whole batch, and is one of the fused kernel.
 
     Raises:
         ValueError: if the input is not of rank 4, its number of channels is unknown, or a setting is out of range.
@@ -114,7 +121,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         """
         uses_batch = bool(training) and self.trainable
         weights = [tf.convert_to_tensor(w) for w in (self.gamma, self.beta, self.moving_mean, self.moving_variance)]
-        if uses_batch and self.synchronized and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        if uses_batch and self.synchronized and _is_one_of_several_replicas():
             result = normalize_over_replicas(inputs, *weights[:2], self.epsilon, self.relu)
         else:
             result = normalize(inputs, weights, self.epsilon, uses_batch, self.relu)

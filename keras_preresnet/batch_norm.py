@@ -1,6 +1,5 @@
 """Batch normalization and ReLU as functions of tensors: the kernels behind `FusedBatchNormalization`."""
 
-import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -8,7 +7,7 @@ import tensorflow as tf
 from keras_preresnet.devices import has_accelerator
 
 LARGE = 2**18  # Elements; what is smaller stays in a processor's cache, and gains nothing from passes saved.
-SLICES = 8
+SLICES = 8  # Of the pixels, added to one another: with fewer of them, their sum would be no small part of x.
 
 
 class Normalized(NamedTuple):
@@ -41,7 +40,12 @@ def _gains_from_fewer_passes(x):
     """Whether x is a large tensor of a known shape, on a machine without an accelerator, whose kernels have no need."""
     if x.dtype == tf.float64 or not x.shape.is_fully_defined() or x.shape.num_elements() < LARGE:
         return False
-    return not has_accelerator()
+    return _pixels(x) % SLICES == 0 and not has_accelerator()
+
+
+def _pixels(x):
+    """Of all images."""
+    return x.shape.num_elements() // x.shape[-1]
 
 
 def _fused(x, gamma, beta, moving_mean, moving_variance, epsilon, uses_batch):
@@ -85,7 +89,7 @@ def _fused_with_relu(x, gamma, beta, epsilon):
 
 def _gradient(of_outputs, of_inputs, x, gamma, beta, mean, variance, epsilon):
     """Gradients to x, gamma and beta: one pass for the sums over all pixels, and one for what needs them."""
-    count = x.shape.num_elements() // x.shape[-1]
+    count = _pixels(x)
     inverse = tf.math.rsqrt(variance * ((count - 1) / count) + epsilon)
     scale = gamma * inverse
     partial = _partial_sums(of_outputs, x, mean, scale, beta)
@@ -103,11 +107,9 @@ def _partial_sums(of_outputs, x, mean, scale, beta):
     XLA compiles the addition of a few slices into vector instructions on all cores, and a sum over an axis, or an
     addition of more slices, into neither; two real sums would become two passes.
     """
-    count = x.shape.num_elements() // x.shape[-1]
-    slices = math.gcd(count, SLICES)
-    parts = [tf.reshape(tensor, [slices, count // slices, x.shape[-1]]) for tensor in (x, of_outputs)]
+    parts = [tf.reshape(tensor, [SLICES, _pixels(x) // SLICES, x.shape[-1]]) for tensor in (x, of_outputs)]
     total = 0.0
-    for index in range(slices):
+    for index in range(SLICES):
         centred, passed = _centred_and_passed(*(part[index] for part in parts), mean, scale, beta)
         total = total + tf.complex(passed, passed * centred)
     return total

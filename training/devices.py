@@ -83,7 +83,7 @@ def steps_per_call(asked: int | None) -> int:
 
     On a CPU a step takes so much longer than its call that several gain nothing, and a signal is heard later.
     """
-    return asked or (10 if tf.config.list_physical_devices("GPU") else 1)
+    return asked or (10 if tf.config.get_visible_devices("GPU") else 1)
 
 
 def workers(strategy: tf.distribute.Strategy) -> int:

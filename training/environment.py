@@ -17,7 +17,7 @@ def describe_environment() -> dict:
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "accelerators": [device.device_type for device in tf.config.list_physical_devices() if not _is_cpu(device)],
+        "accelerators": [device.device_type for device in tf.config.get_visible_devices() if not _is_cpu(device)],
         "python": platform.python_version(),
         "keras_preresnet": keras_preresnet.__version__,
         **{package: version(package) for package in PACKAGES},

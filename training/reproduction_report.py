@@ -39,7 +39,7 @@ def notes(table: Table, lines: Sequence[Line]) -> list[str]:
     if below or short:
         scale = "the paper's scale, and so no match for its numbers" if table.of_paper else "the scale of the table"
         found.append(f"Not at {scale}: beside each result stands its scale.")
-    found += [_measure(lines)] if table.of_paper else _of_study(table)
+    found += [_measure(lines)] if table.of_paper else _of_study(table, lines)
     rule = "fail: the loss exploded"
     if table.fails_above is not None:
         rule += f", or, by the paper's rule, a test error above {table.fails_above:g} %"
@@ -53,17 +53,24 @@ def _measure(lines):
     return f"{measure}, {MEDIAN}."
 
 
-def _of_study(table):
-    """What the rows of a study have in common."""
+def _of_study(table, lines):
+    """What the rows of a study have in common, and what its lowest error is not."""
     first = table.rows[0]
-    return [
+    found = [
         f"Every row is {first.epochs:g} epochs of the recipe {first.recipe}, one run unless its scale says more, and "
         f"differs from {first.name} in what stands behind the net; with the batch size the rates move in proportion.",
         f"If the scale names no other set: trained on {first.images}, and not on its test set, for recipes are chosen "
-        "by these numbers.",
+        f"by these numbers; {first.name} was chosen on the same images.",
         f"Errors in percent, {MEDIAN}; that of training is of the images as they are augmented, on average since the "
         "test before.",
     ]
+    count = sum(bool(line.errors) for line in lines)
+    if count > 1:
+        found.append(
+            f"The lowest of {count} errors is lower than it would be on new images: what looks better wants further "
+            "seeds, and its error is that of a test set it was not chosen by."
+        )
+    return found
 
 
 def _environments(lines):

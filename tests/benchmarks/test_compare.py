@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import keras
 import pandas as pd
 import pytest
+import tensorflow as tf
 
-from benchmarks import comparison, contestants, processes
+from benchmarks import comparison, contestants, processes, with_tensorflow
 from benchmarks.comparison_report import frame_of, write_report
 from benchmarks.contestants import CONTESTANTS, NETS, OURS, Contestant
 from benchmarks.processes import ContestantProcess, Measured
-from benchmarks.with_tensorflow import multiply_adds
+from benchmarks.with_tensorflow import keras_training_step, multiply_adds, our_training_step
 from benchmarks.worker import Job
 from keras_preresnet import create_model
 from training.errors import UserError
@@ -24,8 +26,7 @@ def _job(package=OURS, task="training", net="PreResNet20", precision="float32", 
 
 def test_a_contestant_runs_in_a_process_of_its_own_and_a_missing_package_is_a_row(tmp_path):
     jobs = [_job(batch_size=2), _job(package="PyTorch")._replace(module="benchmarks.with_nothing")]
-    log = tmp_path / "log.txt"
-    ours, absent = comparison.measure(jobs, log, turns=2, seconds=0.0, start_limit=300.0, together=2)
+    ours, absent = comparison.measure(jobs, tmp_path, turns=2, seconds=0.0, start_limit=300.0, together=2)
     assert ours.absent is None
     assert len(ours.rates) == 2
     assert 0 < ours.seconds["construction"] + ours.seconds["trace"] + ours.seconds["first step"] < ours.start
@@ -36,17 +37,47 @@ def test_a_contestant_runs_in_a_process_of_its_own_and_a_missing_package_is_a_ro
 
 
 def test_a_contestant_that_is_too_slow_to_begin_is_stopped(tmp_path):
-    process = ContestantProcess(_job(), tmp_path / "log.txt", start_limit=0.05)
+    process = ContestantProcess(_job(), tmp_path, start_limit=0.05)
     process.start()
     assert process.turn(1.0) is None
     assert process.end().absent == "no first step within 0 s"
     process.kill()
 
 
+STAND_IN = """
+import time
+from benchmarks.worker import Prepared
+
+def prepare(job):
+    print("this is", job.net)
+    return Prepared(lambda: time.sleep(0.001), {}, dict)
+"""
+
+
+def test_one_that_is_killed_between_its_turns_is_absent_for_a_reason_of_its_own(tmp_path, monkeypatch):
+    """As a system without memory does it. The reason is no line of the other process, which has printed since."""
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    jobs = [_job(net=net)._replace(module="stand_in") for net in ("a", "b")]
+    killed, other = (ContestantProcess(job, tmp_path, start_limit=300.0) for job in jobs)
+    killed.start()
+    assert killed.turn(0.0) > 0
+    other.start()
+    killed._process.kill()
+    killed._process.wait()
+    assert killed.turn(0.0) is None
+    assert killed.end().absent == "ended with code -9: this is a"
+    assert other.turn(0.0) > 0
+    assert other.end().absent is None
+    killed.kill()
+    other.kill()
+
+
 class _Still:
     """A process that answers at once, and notes what it was asked."""
 
-    def __init__(self, job, log, start_limit):
+    def __init__(self, job, logs, start_limit):
         self.job, self.measured = job, Measured(job)
 
     def start(self):
@@ -69,11 +100,25 @@ def test_few_at_a_time_take_turns_with_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "ContestantProcess", _Still)
     monkeypatch.setattr(_Still, "calls", [], raising=False)
     jobs = [_job(package=name) for name in "abcd"]
-    first, *_, last = comparison.measure(jobs, tmp_path / "log", turns=2, seconds=1.0, start_limit=1.0, together=3)
+    first, *_, last = comparison.measure(jobs, tmp_path, turns=2, seconds=1.0, start_limit=1.0, together=3)
     order = "start a, start b, start c, a, b, c, a, b, c, end b, end c, start d, a, d, a, d, end d, end a"
     assert ", ".join(_Still.calls) == order
     assert len(first.rates) == 4
     assert last.beside == first.rates[2:]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "rows"),
+    [("keras.applications*", ["has no such net"] * 2), ("*folded", [])],
+    ids=["without the net", "without the task"],
+)
+def test_where_no_contestant_can_do_a_task_one_line_says_so(tmp_path, capsys, pattern, rows):
+    contestants = comparison.chosen_contestants([pattern], torch_compile=False)
+    limits = (1, 0.0, 1.0, 2)
+    found = comparison.measure_task(contestants, "training", NETS["PreResNet20"], tmp_path, limits)
+    assert [result.absent for result in found] == rows
+    line = "training of PreResNet20: none of the contestants chosen can do it.\n"
+    assert capsys.readouterr().out == line
 
 
 def test_figures_are_images_a_second_milliseconds_and_shares_of_the_peak(tmp_path):
@@ -134,3 +179,28 @@ def test_every_module_that_is_named_is_there():
     root = Path(processes.__file__).parent
     for contestant in CONTESTANTS:
         assert (root / f"{contestants.MODULES[contestant.package].removeprefix('benchmarks.')}.py").exists()
+
+
+def test_every_program_is_named_in_the_documentation():
+    root = Path(processes.__file__).parents[1]
+    programs = [path.stem for path in root.glob("benchmarks/*.py") if "run_program(main)" in path.read_text()]
+    pages = "".join(path.read_text() for path in [root / "README.md", *root.glob("docs/*.md")])
+    assert "compare" in programs
+    assert [name for name in programs if f"python -m benchmarks.{name}" not in pages] == []
+
+
+@pytest.mark.parametrize(("make", "decays"), [(our_training_step, True), (keras_training_step, False)])
+def test_of_the_steps_in_tensorflow_ours_alone_decays_weights(make, decays):
+    """A kernel that sees nothing but zeros has no other gradient."""
+    model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    before = model.layers[-1].kernel.numpy()
+    make(model, tf.zeros([4, 2, 2, 3]), tf.zeros([4], tf.int64), False)()
+    assert (model.layers[-1].kernel.numpy() != before).any() == decays
+
+
+@pytest.mark.parametrize("visible", [[], ["a GPU"]])
+def test_a_gpu_that_the_user_has_hidden_does_not_bring_xla(monkeypatch, visible):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: visible if kind == "GPU" else [])
+    monkeypatch.setattr(with_tensorflow, "our_training_step", lambda model, images, labels, compiles: compiles)
+    assert with_tensorflow.prepare(_job(batch_size=1)).step == bool(visible)
