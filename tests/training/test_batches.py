@@ -1,3 +1,6 @@
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,6 +32,18 @@ def test_the_order_is_new_in_each_epoch_and_for_each_seed():
     assert np.any(labels[:100] != labels[100:200])
     assert np.any(labels[:100] != _labels(seed=1)[:100])
     assert np.any(labels[:100] != np.arange(100))
+
+
+def test_who_shared_a_batch_does_not_meet_again_more_often_than_by_chance():
+    """Of 1,000 images 32 / 1000 of the neighbours of an epoch are in one batch of the next, by chance."""
+    recipe = dataclasses.replace(PLAIN, train_steps=125)
+    batches = training_batches(numbered_data(1000, test_count=1), recipe, 0, 0)
+    epochs = np.concatenate([labels for _, labels, _ in batches]).reshape(4, 1000)
+    places = np.argsort(epochs, axis=1)  # Of each image in each epoch.
+    for before, after in itertools.combinations(range(4), 2):
+        neighbours = places[after][epochs[before]] // 32
+        assert np.mean(neighbours[1:] == neighbours[:-1]) < 0.06
+        assert abs(np.corrcoef(places[before], places[after])[0, 1]) < 0.15
 
 
 def test_a_batch_larger_than_the_set_goes_around():
