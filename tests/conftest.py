@@ -16,11 +16,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # The workers share the cores: one thre
 
 
 LONGEST = (
-    "test_kills.py",
+    "test_reproduce.py",
     "test_devices.py",
+    "test_kills.py",
+    "test_propagation_study.py",
     "test_stacks_equality.py",
     "test_photographs.py",
     "test_workers.py",
+    "test_publish.py",
     "test_loop.py",
     "test_programs.py",
     "test_evaluate_program.py",

@@ -46,7 +46,8 @@ def summarize(answers: pd.DataFrame, classes: int) -> dict:
     `expected_calibration_error` are in percent; `loss` is the mean cross entropy.
     """
     wrong = answers["rank"] > 0
-    summary = {"images": len(answers), "wrong": int(wrong.sum()), "error": 100 * float(wrong.mean())}
+    count = int(wrong.sum())
+    summary = {"images": len(answers), "wrong": count, "error": 100 * count / len(answers)}  # As in training.
     if classes > TOP:
         summary["top5_error"] = 100 * float((answers["rank"] >= TOP).mean())
     bins = calibration_bins(answers["confidence"], ~wrong)
