@@ -41,7 +41,7 @@ def float32_copy(model: keras.Model, unroll: bool | None = None) -> keras.Model:
     return copy
 
 
-def with_temperature(model: keras.Model, temperature: float) -> keras.Model:
+def with_temperature(model: keras.Model, temperature: float, unroll: bool | None = None) -> keras.Model:
     """Returns a float32 copy of the net whose logits are divided by `temperature`; it makes the same predictions.
 
     Above 1 it is less sure of itself, below 1 surer (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
@@ -52,25 +52,36 @@ def with_temperature(model: keras.Model, temperature: float) -> keras.Model:
         model: A net; for another temperature than 1 its last layer must be a `Dense` without activation, as all nets
             of this package that give logits have it.
         temperature: Above 0.
+        unroll: How the copy runs its stacks, see `UnitStack`.
 
     Raises:
         ValueError: for another temperature, or another last layer.
     """
+    require_temperature(model, temperature)
+    copy = float32_copy(model, unroll)
+    if temperature != 1:
+        for weight in _last_layer(copy).weights:
+            weight.assign(weight / temperature)
+    return copy
+
+
+def require_temperature(model: keras.Model, temperature: float) -> None:
+    """Raises ValueError unless `with_temperature` takes this net and this temperature."""
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature={temperature} is refused: a number above 0 is needed.")
-    copy = float32_copy(model)
     if temperature == 1:
-        return copy  # Nothing is divided, and any last layer will do.
-    classifier = copy.outputs[0]._keras_history.operation
+        return  # Nothing is divided, and any last layer will do.
+    classifier = _last_layer(model)
     linear = getattr(classifier, "activation", None) is keras.activations.linear
     if not isinstance(classifier, keras.layers.Dense) or not linear:
         raise ValueError(
             f"temperature={temperature} is refused: {model.name} ends in {classifier.name}, a "
             f"{type(classifier).__name__}; a Dense layer without activation is needed."
         )
-    for weight in classifier.weights:
-        weight.assign(weight / temperature)
-    return copy
+
+
+def _last_layer(model):
+    return model.outputs[0]._keras_history.operation
 
 
 def export_saved_model(

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_preresnet.export import float32_copy, with_temperature
+from keras_preresnet.export import with_temperature
 from keras_preresnet.preprocessing import Preprocessing
 from keras_preresnet.runtimes import LiteRT, OnnxRuntime, OpenVino, require_package
 
@@ -126,7 +126,7 @@ def export_file(
     file_format, path = FORMATS[name], Path(directory) / FORMATS[name].file_name
     file_format.require()
     _require_possible(name, path, images, calibration_images)
-    copy = float32_copy(with_temperature(model, temperature), unroll=True)
+    copy = with_temperature(model, temperature, unroll=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     facts = {"model": model.name, "class_names": list(class_names)}

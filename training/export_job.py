@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_preresnet.export import export_saved_model, with_temperature
+from keras_preresnet.export import export_saved_model, require_temperature
 from keras_preresnet.export_formats import FORMATS, Disagreement, export_file
 from keras_preresnet.runtimes import require_package
 from keras_preresnet.warmup import WARMUP_PACKAGE
@@ -52,7 +52,7 @@ def run(job: ExportJob) -> None:
         kind = "ends in a softmax" if isinstance(net, KerasNet) else "is an export already"
         raise UserError(f"--net={job.net} {kind}; a run folder or a .keras file of a net with logits is needed.")
     with user_errors(ValueError):
-        with_temperature(net.model, job.temperature)  # Or it is refused, before anything is written.
+        require_temperature(net.model, job.temperature)
     data, short_side = _fitting_data(job, net)
     described = net.preprocessing(lambda: data.preprocessing), data.class_names
     images = sample(data.test, job.test_images) if others else None

@@ -31,7 +31,7 @@ from training.files import disk_errors, require_writable
 from training.initial_weights import start_from
 from training.loop import Intervals, Training, save_keras
 from training.recipes import RECIPES, Recipe, default_interval, resolve
-from training.runs import RunFolder
+from training.runs import RunFolder, run_name
 from training.step import TrainingStep
 
 DEFAULT_RECIPES = {
@@ -108,7 +108,7 @@ def _run(job, strategy):
         step = TrainingStep(model, recipe, job.precision, _compiles(job), job.sync_batch_norm, strategy)
     intervals = _intervals(job, recipe, data)
     record = _record(job, data, recipe, intervals, model, strategy)
-    name = f"{record['settings']['model'].lower()}_{data.name.removesuffix('.npz').replace('/', '_')}"
+    name = run_name(record["settings"]["model"].lower(), data.name)
     saved_models = Path(job.saved_model_dir or f"saved_models/{name}") if job.export else None
     _require_agreement(strategy, record, intervals)
     with closing(RunFolder(job.run_dir or f"runs/{name}")) as folder:

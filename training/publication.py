@@ -17,6 +17,7 @@ from training.export_job import ALL_FORMATS, SAVED_MODEL, ExportJob
 from training.export_job import run as export
 from training.files import read_json, require_writable, write_text
 from training.model_card import model_card
+from training.runs import run_name
 
 RUN_FILES = ("run.json", "metrics.csv", "steps.csv", "learning_curve.png")
 
@@ -43,7 +44,7 @@ class Publication:
             for file_format in FORMATS.values():
                 file_format.require()
         net = load_net(self.run_dir)
-        name = f"{net.name}_{net.record['settings']['data'].removesuffix('.npz').replace('/', '_')}"
+        name = run_name(net.name, net.record["settings"]["data"])
         target = Path(self.output_dir or f"published/{name.lower()}")
         if target.exists():
             raise UserError(f"{target} exists; give another --output_dir, or take it away.")

@@ -21,6 +21,11 @@ from training.files import read_json, write_text
 NOT_COMPARED = {"max_bad_images"}  # A run that has met a bad image may go on with a higher limit.
 
 
+def run_name(model: str, data: str) -> str:
+    """Returns what a net on a data set is called, as a folder can be: "PreResNet20_cifar10"."""
+    return f"{model}_{data.removesuffix('.npz').replace('/', '_')}"
+
+
 def differing_settings(known: dict, wanted: dict, names: Iterable[str]) -> list[str]:
     """Returns in words which settings of these names are others in a folder than they are wanted now."""
     pairs = ((name, known.get(name), wanted.get(name)) for name in names)
