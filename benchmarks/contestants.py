@@ -58,6 +58,10 @@ PEAKS = {
 MACHINE = "the machine"
 PEAK = "peak"
 
+# Of training on a CPU: each core computes its share of the batch, with batch norm over that share.
+REPLICAS = "a replica per core"
+PROCESSES = "a process per core"
+
 
 class Contestant(NamedTuple):
     """A package in a setting."""
@@ -86,12 +90,14 @@ class Contestant(NamedTuple):
 
 CONTESTANTS = (
     Contestant(OURS, "bfloat16"),
+    Contestant(OURS, "bfloat16", REPLICAS, (TRAINING,)),
     Contestant(OURS, "bfloat16", "remat", (TRAINING,)),
     Contestant(OURS, "bfloat16", "folded", (INFERENCE, LATENCY)),
     Contestant(OURS, "float32"),
     Contestant(OURS, "float32", "folded", (INFERENCE, LATENCY)),
     Contestant(PYTORCH, "bfloat16"),
     Contestant(PYTORCH, "float32"),
+    Contestant(PYTORCH, "bfloat16", PROCESSES, (TRAINING,)),
     Contestant(PYTORCH, "bfloat16", "torch.compile"),
     Contestant(STOCK, "float32"),
     Contestant(STOCK, "bfloat16"),

@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.contestants import APPLICATIONS, NETS, OURS, TRAINING
+from benchmarks.contestants import APPLICATIONS, NETS, OURS, REPLICAS, TRAINING
 from benchmarks.stock import stock_preresnet
 from benchmarks.worker import Job, Prepared
 from keras_preresnet import UnitStack, create_model
 from keras_preresnet.folding import folded_copy
+from training.devices import choose_strategy, usable_cores
 from training.environment import describe_environment
 from training.recipes import RECIPES
 from training.step import TrainingStep
@@ -22,8 +23,10 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 def prepare(job: Job) -> Prepared:
     """Builds the net and traces the step; XLA compiles it if asked for, or if there is an accelerator."""
+    strategy = choose_strategy("auto", usable_cores()) if job.setting == REPLICAS else choose_strategy("none")
     began = time.perf_counter()
-    model = _model(job)
+    with strategy.scope():
+        model = _model(job)
     constructed = time.perf_counter()
     net = NETS[job.net]
     images = np.random.default_rng(0).normal(size=(job.batch_size, net.image_size, net.image_size, 3))
@@ -32,7 +35,8 @@ def prepare(job: Job) -> Prepared:
     compiles = job.setting == "XLA" or bool(tf.config.get_visible_devices("GPU"))
     if job.task == TRAINING:
         make = our_training_step if job.package == OURS else keras_training_step
-        step = make(model, images, labels, compiles)
+        with strategy.scope():
+            step = make(model, images, labels, compiles)
     else:
         step = inference_step(model, images, compiles)
     seconds = {"construction": constructed - began, "trace": time.perf_counter() - constructed}
@@ -60,11 +64,14 @@ def _model(job):
 
 
 def our_training_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor, compiles: bool) -> Callable[[], float]:
-    """Returns the trainer's own step on one batch, which returns the loss."""
+    """Returns the trainer's own step on one batch, of which each replica has its share; it returns the loss."""
+    strategy = tf.distribute.get_strategy()
     recipe = dataclasses.replace(RECIPES["paper_cifar"], batch_size=len(labels))
-    training_step = TrainingStep(model, recipe, jit_compile=compiles)
-    batch = images, labels, tf.ones([len(labels)])
-    arguments = iter(tf.data.Dataset.from_tensors(batch).repeat()), tf.constant(1), tf.constant(0.0)
+    training_step = TrainingStep(model, recipe, jit_compile=compiles, strategy=strategy)
+    share = len(labels) // strategy.num_replicas_in_sync
+    batch = images[:share], labels[:share], tf.ones([share])
+    batches = strategy.distribute_datasets_from_function(lambda _: tf.data.Dataset.from_tensors(batch).repeat())
+    arguments = iter(batches), tf.constant(1), tf.constant(0.0)
     training_step.__call__.get_concrete_function(*arguments)
     return lambda: float(training_step(*arguments)[0])
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import importlib.metadata
+import tempfile
 import time
 
 import torch
 from pytorchcv.models import preresnet, preresnet_cifar
 
-from benchmarks.contestants import NETS, TRAINING
+from benchmarks.contestants import NETS, PROCESSES, TRAINING
 from benchmarks.worker import Job, Prepared
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -15,6 +16,8 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 def prepare(job: Job) -> Prepared:
     """Builds the net; `torch.compile` compiles it in its first step."""
+    if job.setting == PROCESSES:
+        return _prepare_in_processes(job)
     began = time.perf_counter()
     net = NETS[job.net]
     torch.manual_seed(0)
@@ -32,6 +35,32 @@ def prepare(job: Job) -> Prepared:
     return Prepared(step, {"construction": time.perf_counter() - began}, _facts)
 
 
+def _prepare_in_processes(job):
+    """A process for each thread that one would have; every one trains on its share and adds up the gradients."""
+    count = torch.get_num_threads()
+    share = job._replace(setting="", batch_size=job.batch_size // count)
+    meeting = f"{tempfile.mkdtemp()}/meeting"
+    context = torch.multiprocessing.get_context("spawn")
+    others = [context.Process(target=_step_for_ever, args=(share, rank, count, meeting)) for rank in range(1, count)]
+    for process in others:
+        process.daemon = True  # It goes when this process goes.
+        process.start()
+    return _prepare_one_of(share, 0, count, meeting)._replace(others=others)
+
+
+def _prepare_one_of(job, rank, count, meeting):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+    return prepare(job)
+
+
+def _step_for_ever(*arguments):
+    """Each step waits for those of the other processes."""
+    step = _prepare_one_of(*arguments).step
+    while True:
+        step()
+
+
 def _facts():
     versions = {package: importlib.metadata.version(package) for package in ("torch", "pytorchcv")}
     return {**versions, "device": DEVICE, "threads": torch.get_num_threads()}
@@ -40,6 +69,8 @@ def _facts():
 def training_step(model, precision, images, labels, compiled):
     """Forward pass and gradients under autocast, momentum SGD with decay in one fused update."""
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, nesterov=True, weight_decay=1e-4, fused=True)
+    if torch.distributed.is_initialized():
+        model = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
     run = torch.compile(model) if compiled else model
     half = precision == "bfloat16"
 

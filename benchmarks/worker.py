@@ -6,11 +6,12 @@ lines: the seconds to the end of the first step, the rate of each turn, and at t
 
 import importlib
 import json
+import multiprocessing
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
@@ -38,6 +39,7 @@ class Prepared(NamedTuple):
     step: Callable[[], object]  # One batch; returns when it is done.
     seconds: dict[str, float]  # Of the construction of the net, and of the trace where there is one.
     facts: Callable[[], dict]  # Versions, threads, work; asked for when nothing is measured any more.
+    others: Sequence[multiprocessing.Process] = ()  # That make the step with this one, alike; they never end.
 
 
 def measured_rate(step: Callable[[], object], seconds: float) -> float:
@@ -62,8 +64,16 @@ def main() -> None:
         print(json.dumps({"seconds": seconds}), file=answers)
         for line in sys.stdin:
             print(json.dumps({"rate": measured_rate(prepared.step, float(line))}), file=answers)
-        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(json.dumps({"peak_memory": peak, "facts": prepared.facts()}), file=answers)
+        print(json.dumps({"peak_memory": _peak_memory(prepared.others), "facts": prepared.facts()}), file=answers)
+
+
+def _peak_memory(others):
+    """Resident bytes of this process and of the others, which it ends: each counts as much as the largest."""
+    for process in others:
+        process.kill()
+        process.join()
+    own, largest = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return 1024 * (own + len(others) * largest)
 
 
 if __name__ == "__main__":

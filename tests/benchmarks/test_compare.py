@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from benchmarks import comparison, contestants, processes, with_tensorflow
 from benchmarks.comparison_report import frame_of, write_report
-from benchmarks.contestants import CONTESTANTS, NETS, OURS, Contestant
+from benchmarks.contestants import CONTESTANTS, NETS, OURS, REPLICAS, Contestant
 from benchmarks.processes import ContestantProcess, Measured
 from benchmarks.with_tensorflow import keras_training_step, multiply_adds, our_training_step
 from benchmarks.worker import Job
 from keras_preresnet import create_model
+from training.devices import usable_cores
 from training.errors import UserError
 
 TENSORFLOW = "benchmarks.with_tensorflow"
@@ -25,12 +26,15 @@ def _job(package=OURS, task="training", net="PreResNet20", precision="float32", 
 
 
 def test_a_contestant_runs_in_a_process_of_its_own_and_a_missing_package_is_a_row(tmp_path):
-    jobs = [_job(batch_size=2), _job(package="PyTorch")._replace(module="benchmarks.with_nothing")]
+    """Ours on replicas here; without them its step runs below."""
+    replicas = _job(batch_size=usable_cores())._replace(setting=REPLICAS)
+    jobs = [replicas, _job(package="PyTorch")._replace(module="benchmarks.with_nothing")]
     ours, absent = comparison.measure(jobs, tmp_path, turns=2, seconds=0.0, start_limit=300.0, together=2)
     assert ours.absent is None
     assert len(ours.rates) == 2
     assert 0 < ours.seconds["construction"] + ours.seconds["trace"] + ours.seconds["first step"] < ours.start
     assert ours.facts["multiply_adds"] == 40_813_184
+    assert ours.facts["threads"]["intra_op"] == 1
     assert 1e8 < ours.peak_memory < 1e10
     assert absent.absent == "ended with code 1: ModuleNotFoundError: No module named 'benchmarks.with_nothing'"
     assert absent.rates == []
@@ -72,6 +76,28 @@ def test_one_that_is_killed_between_its_turns_is_absent_for_a_reason_of_its_own(
     assert other.end().absent is None
     killed.kill()
     other.kill()
+
+
+WITH_OTHERS = """
+import multiprocessing
+import time
+from benchmarks.worker import Prepared
+
+def prepare(job):
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=time.sleep, args=(1000,)) for _ in range(job.batch_size)]
+    for process in others:
+        process.start()
+    return Prepared(lambda: time.sleep(0.001), {}, dict, others)
+"""
+
+
+def test_the_memory_of_a_contestant_is_that_of_all_its_processes(tmp_path, monkeypatch):
+    (tmp_path / "with_others.py").write_text(WITH_OTHERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    jobs = [_job(batch_size=count)._replace(module="with_others") for count in (0, 2)]
+    alone, three = comparison.measure(jobs, tmp_path, turns=1, seconds=0.5, start_limit=300.0, together=2)
+    assert three.peak_memory - alone.peak_memory > 2 * 4e6  # A bare Python takes twice as much.
 
 
 class _Still:
@@ -155,7 +181,7 @@ def test_which_nets_and_contestants_are_chosen():
             comparison.chosen_nets([entry])
     assert comparison.chosen_contestants(["*"], torch_compile=True) == list(CONTESTANTS)
     names = [contestant.name for contestant in comparison.chosen_contestants(["PyTorch*"], torch_compile=False)]
-    assert names == ["PyTorch, bfloat16", "PyTorch, float32"]
+    assert names == ["PyTorch, bfloat16", "PyTorch, float32", "PyTorch, bfloat16, a process per core"]
     with pytest.raises(UserError, match="--contestants=x fits none of: keras_preresnet, bfloat16; "):
         comparison.chosen_contestants(["x"], torch_compile=False)
 

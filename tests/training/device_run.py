@@ -97,6 +97,7 @@ def run(settings: dict) -> dict[str, np.ndarray]:
     totals = {"totals": step.since_evaluation.sums.numpy(), "norms": step.gradient_norms.numpy()}
     offsets = strategy.experimental_local_results(strategy.run(step._seed_offset))
     totals |= {"offsets": np.array([int(offset) for offset in offsets]), "waits": np.array(waits), **first}
+    totals["threads"] = np.array(tf.config.threading.get_intra_op_parallelism_threads())
     return {"losses": np.array(losses), "stops": np.array(stops), **totals, **weights, **statistics, **averages}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.devices import choose_strategy, is_chief, steps_per_call, uses_xla, workers
+from training.devices import choose_strategy, is_chief, steps_per_call, usable_cores, uses_xla, workers
 from training.errors import UserError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -137,6 +137,10 @@ def _require_equal(ours, reference, tolerance, kinds=("losses", "weight/", "tota
 @pytest.mark.parametrize("precision", BFLOAT16_SLOW)
 def test_two_replicas_do_what_one_device_does_in_two_parts(here, precision):
     _require_equal(here[f"mirrored {precision}"], here[f"in parts {precision}"], 1e-6)
+
+
+def test_the_replicas_of_a_split_cpu_share_its_cores(here):
+    assert here["mirrored float32"]["threads"] == max(1, usable_cores() // 2)
 
 
 @pytest.mark.parametrize("precision", FLOAT32_QUICK)
