@@ -38,6 +38,20 @@ def has_layer(model: keras.Model, name: str) -> bool:
     return any(layer.name == name for layer in model.layers)
 
 
+def last_layer(model: keras.Model) -> keras.layers.Layer | None:
+    """Returns the layer that the model's one output comes from, wherever it lies; None if there are more outputs."""
+    if len(model.outputs) != 1:
+        return None
+    layer = model.outputs[0]._keras_history.operation
+    return last_layer(layer) if isinstance(layer, keras.Model) else layer
+
+
+def last_activation(model: keras.Model) -> object:
+    """Returns what that layer does to its scores, `keras.activations.softmax` for example, or None."""
+    layer = last_layer(model)
+    return keras.activations.softmax if isinstance(layer, keras.layers.Softmax) else getattr(layer, "activation", None)
+
+
 def describe_net(model: keras.Model) -> dict:
     """Returns what makes the net: family, units, widths, stem, branch, design, shortcut and widening.
 

@@ -5,13 +5,15 @@ goes: through `.keras` files, into every `keras.Model(net.input, ...)`, and into
 `keras.models.clone_model` leaves them behind, which makes a plain input of its own.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
+from keras_preresnet.anatomy import last_activation, last_layer
 from keras_preresnet.preprocessing import Preprocessing
-from keras_preresnet.register import rows_named
+from keras_preresnet.register import packaged, rows_named
 
 
 @keras.saving.register_keras_serializable(package="keras_preresnet")
@@ -117,17 +119,21 @@ def decode_predictions(
     weights: str | None = None,
     model: keras.Model | None = None,
     class_names: Sequence[str] | None = None,
-    from_logits: bool = True,
+    from_logits: bool | None = None,
 ) -> list[list[tuple[int, str, float]]]:
     """Returns for each image its likeliest classes as (class_id, name, probability), the likeliest first.
 
     Args:
-        predictions: Logits, as the nets give them, `(batch, classes)`.
+        predictions: Logits, as the nets give them, or probabilities, `(batch, classes)`.
         top: How many classes of each image, at least 1; no more than there are.
         weights: The names are those of packaged weights,
         model: or those that this net carries,
         class_names: or these. Exactly one of the three is needed.
-        from_logits: False for probabilities, those of a net built with `classifier_activation="softmax"`.
+        from_logits: False for probabilities, those of a net built with `classifier_activation="softmax"`. Default:
+            what a `model` ends in says; without one, logits.
+
+    Warns:
+        UserWarning: if what is taken for logits by default looks like probabilities.
 
     Raises:
         ValueError: if the predictions are not one for each class, or not exactly one source of names is given.
@@ -138,17 +144,32 @@ def decode_predictions(
         raise ValueError(f"predictions of shape {scores.shape} are refused: (batch, {len(names)}) is needed.")
     if not isinstance(top, int) or top < 1:
         raise ValueError(f"top={top!r} is refused: a whole number of at least 1 is needed.")
-    if from_logits:
+    if _are_logits(from_logits, model, scores):
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         scores /= scores.sum(axis=1, keepdims=True)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]  # Of equal ones the first class.
     return [[(int(k), names[k], float(row[k])) for k in best] for row, best in zip(scores, order, strict=True)]
 
 
+def _are_logits(from_logits, model, scores):
+    if from_logits is not None:
+        return from_logits
+    if model is not None:
+        return last_activation(model) is not keras.activations.softmax
+    if scores.size and scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+        warnings.warn(
+            "The predictions are taken for logits and look like probabilities: give from_logits=False.", stacklevel=3
+        )
+    return True
+
+
 def _names(weights, model, class_names):
     given = [source for source in (weights, model, class_names) if source is not None]
     if len(given) != 1:
-        raise ValueError(f"{len(given)} sources of class names are refused: give one of weights, model, class_names.")
+        raise ValueError(
+            f"{len(given) or 'no'} sources of class names are refused: give weights= (there are {packaged()}), model= "
+            "or class_names=, one of the three."
+        )
     if weights is not None:
         return rows_named(weights)[0].class_names
     return tuple(class_names) if model is None else model_class_names(model)
@@ -165,11 +186,9 @@ def copy_of_input(model: keras.Model) -> object:
 
 
 def _classifier(model):
-    """Name of the layer that the model's one output comes from, wherever it lies; None if there are more outputs."""
-    if len(model.outputs) != 1:
-        return None
-    layer = model.outputs[0]._keras_history.operation
-    return _classifier(layer) if isinstance(layer, keras.Model) else layer.name
+    """Name of the layer that the model's one output comes from."""
+    layer = last_layer(model)
+    return None if layer is None else layer.name
 
 
 def _carriers(model):

@@ -9,6 +9,7 @@ there are any), `stage2_unit1`, ...; `head_activation` (pre-activation designs),
 `predictions`.
 """
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -151,6 +152,12 @@ def _input_shape(shape, family):
     whole = all(isinstance(side, Integral) and side >= 1 for side in known)
     if len(sides) != 3 or sides[2] is None or not whole:
         raise ValueError(f"input_shape={shape} is refused: (height, width, channels) is needed, the sides may be None.")
+    if sides[0] in (1, 3) and sides[1] not in (None, 1, 3):
+        warnings.warn(
+            f"input_shape={shape} means a height of {sides[0]}, a width of {sides[1]} and {sides[2]} channels: "
+            "(height, width, channels) is the order.",
+            stacklevel=4,
+        )
     return sides
 
 

@@ -62,7 +62,7 @@ def embeddings(model: keras.Model) -> keras.Model:
     return keras.Model(copy.input, outputs, name=model.name)
 
 
-def features(model: keras.Model, names: Sequence[str] | None = None, pooling: str | None = None) -> keras.Model:
+def features(model: keras.Model, names: str | Sequence[str] | None = None, pooling: str | None = None) -> keras.Model:
     """Returns a net from images to a dict of features: "stage1" and "stage1_raw", and so on for each stage asked for.
 
     "stage1_raw" is x_L, what the last unit of the stage gives. "stage1" is that feature activated, as the next unit
@@ -73,14 +73,14 @@ def features(model: keras.Model, names: Sequence[str] | None = None, pooling: st
 
     Args:
         model: A net of this package, with a classifier or without.
-        names: "stage1", "stage2", ...; None for all.
+        names: "stage1", "stage2", ..., one or several; None for all.
         pooling: "avg" or "max" for `(batch, width)` in float32.
 
     Raises:
         ValueError: if the model is no net of this package, or has no such stage.
     """
     known = stages(model)
-    names = known if names is None else list(names)
+    names = known if names is None else [names] if isinstance(names, str) else list(names)
     if not names:
         raise ValueError(f"names={names} is refused: at least one of {', '.join(known)} is needed.")
     for name in names:

@@ -4,6 +4,7 @@ CIFAR: 6n + 2 layers of basic units (20 to 110, 1202), 9n + 2 of bottlenecks (16
 """
 
 import fnmatch
+import inspect
 import re
 from collections.abc import Callable
 
@@ -64,6 +65,7 @@ def _factory(prefix: str, depth: int) -> Callable[..., keras.Model]:
         name: str | None = None,
         **options,
     ) -> keras.Model:
+        _require_known(default_name, options)
         return ResidualNetwork(
             **{**defaults, **options},
             include_top=include_top,
@@ -80,6 +82,20 @@ def _factory(prefix: str, depth: int) -> Callable[..., keras.Model]:
     facts = {**defaults, "input_shape": row.input_shape, "classes": row.classes}
     build.__doc__ = _DOCSTRING.format(name=default_name, lower=default_name.lower(), **facts)
     return build
+
+
+_ARGUMENTS = tuple(inspect.signature(ResidualNetwork).parameters)
+
+
+def _require_known(name, options):
+    """Python's own message would name a function that the user has not called, and no argument that there is."""
+    for option in options:
+        if option == "input_tensor":
+            raise TypeError(f"{name} takes no input_tensor: build it, and call the model on the tensor.")
+        if option not in _ARGUMENTS:
+            hits = near(option, _ARGUMENTS)
+            hint = f"did you mean {' or '.join(hits)}?" if hits else f"there are {', '.join(_ARGUMENTS)}."
+            raise TypeError(f"{name} has no argument {option}; {hint}")
 
 
 PreResNet20, ResNet20 = _factory("PreResNet", 20), _factory("ResNet", 20)

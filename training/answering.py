@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_preresnet import create_model, model_class_names, model_preprocessing, weights_info
+from keras_preresnet.anatomy import last_activation
 from keras_preresnet.export import float32_copy
 from keras_preresnet.keras_files import reason, require_whole
 from keras_preresnet.preprocessing import Preprocessing
@@ -95,7 +96,7 @@ class KerasNet:
     @property
     def ends_in_softmax(self) -> bool:
         """Whether it answers with probabilities."""
-        return _last_activation(self.model) is keras.activations.softmax
+        return last_activation(self.model) is keras.activations.softmax
 
     def preprocessing(self, default: Callable[[], Preprocessing]) -> Preprocessing:
         """Returns that of its run or of its file, or `default()` if neither says it."""
@@ -193,7 +194,10 @@ def newest_version(folder: str, flag: str) -> Path:
     """
     found = _saved_models(Path(folder))
     if not found:
-        raise UserError(f"--{flag}={folder} is no SavedModel and holds none; training.train writes one.")
+        raise UserError(
+            f"--{flag}={folder} is no SavedModel and holds none; training.train writes one to saved_models, and "
+            f"training.export makes one of any net: --net={folder} --formats=saved_model."
+        )
     return found[-1]
 
 
@@ -244,16 +248,10 @@ def _require_classifier(model, path):
     fits = all(isinstance(shape, tuple) for shape in shapes) and tuple(map(len, shapes)) == (4, 2)
     if not fits or None in (shapes[0][-1], shapes[1][-1]):
         raise UserError(f"{path} maps {shapes[0]} to {shapes[1]}; a net from images to one score a class is needed.")
-    activation = _last_activation(model)
+    activation = last_activation(model)
     if activation not in (None, keras.activations.linear, keras.activations.softmax):
         name = getattr(activation, "__name__", activation)
         raise UserError(f"{path} ends in the activation {name}; logits or a softmax are needed.")
-
-
-def _last_activation(model):
-    if isinstance(model.layers[-1], keras.layers.Softmax):
-        return keras.activations.softmax
-    return getattr(model.layers[-1], "activation", None)
 
 
 def load_saved_model(path: Path) -> SavedModelNet:

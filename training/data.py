@@ -23,6 +23,7 @@ from training.tfds_data import find_tfds
 
 IN_MEMORY = ("translation", "none")
 AUGMENTATIONS = (*IN_MEMORY, *encoded.AUGMENTATIONS)
+TEST_FRACTION = 0.1  # What is held out unless something else is asked for.
 DEFAULT_SIZES = {"imagenet2012": 224}  # Of encoded images.
 
 
@@ -113,7 +114,7 @@ def load_data(
     test_split: str | None = None,
     image_size: int | None = None,
     augmentation: str = "translation",
-    test_fraction: float = 0.1,
+    test_fraction: float = TEST_FRACTION,
     max_bad_images: int = 0,
     flip: bool = True,
     seed: int = 0,
@@ -139,7 +140,9 @@ def load_data(
     """
     _check(augmentation, image_size, max_bad_images)
     if is_arrays(name):
-        _require_one_form(name, augmentation, (train_split, test_split, image_size))
+        _require_one_form(name, augmentation, (train_split, test_split, image_size, max_bad_images))
+    if name == "digits" and test_fraction != TEST_FRACTION:
+        raise UserError(f"--test_fraction={test_fraction:g} is refused: digits has a test set, its last 360 images.")
     bad_images = BadImages(max_bad_images)
     found = find_data(name, data_dir, train_split, test_split, test_fraction, seed)
     if is_arrays(name):
@@ -157,7 +160,7 @@ def find_data(
     data_dir: str | None = None,
     train_split: str | None = None,
     test_split: str | None = None,
-    test_fraction: float = 0.1,
+    test_fraction: float = TEST_FRACTION,
     seed: int = 0,
 ) -> FoundArrays | FoundImages:
     """Finds labelled images without decoding any; arguments and errors are those of `load_data`."""
@@ -180,8 +183,8 @@ def _check(augmentation, image_size, max_bad_images):
 def _require_one_form(name, augmentation, choices):
     if any(choices) or augmentation not in IN_MEMORY:
         raise UserError(
-            f"{Path(name).name} has one form: --train_split, --test_split and --image_size are for folders and "
-            f"TFDS sets, as are augmentations other than {' and '.join(IN_MEMORY)}."
+            f"{Path(name).name} has one form: --train_split, --test_split, --image_size and --max_bad_images are for "
+            f"folders and TFDS sets, as are augmentations other than {' and '.join(IN_MEMORY)}."
         )
 
 

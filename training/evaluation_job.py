@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from rich.console import Console
 from rich.progress import track
 
 from training.answering import Answer, KerasNet, SavedModelNet, load_net
@@ -16,10 +15,11 @@ from training.data import ImageData, is_folder, load_data
 from training.data_flags import NetJob
 from training.errors import Diverged, UserError
 from training.evaluation_report import EvaluationReport
-from training.file_net import FileNet
+from training.file_net import RUNTIMES, FileNet
 from training.files import require_writable
 from training.folders import folder_title
 from training.measures import measure_answers
+from training.progress import plain_console
 from training.shapes import describe
 from training.temperature import scale_temperature
 
@@ -52,7 +52,7 @@ def run(job: EvaluationJob) -> None:
     """
     folder = Path(job.output_dir) if job.output_dir else default_folder(job.net)
     report = measure(job, folder)
-    report.print(Console(highlight=False, markup=False, emoji=False))
+    report.print(plain_console())
     report.write(folder, job.predictions)
     print(f"written to {folder}")
 
@@ -150,10 +150,14 @@ def require_fit(net: KerasNet | SavedModelNet | FileNet, data: ImageData, image_
 
 
 def default_folder(net: str) -> Path:
-    """Returns the folder `evaluation` of the net's run, or where the process is if there is no run."""
+    """Returns the folder `evaluation` of the net's run; if there is no run, `evaluation/<net>` where the process is."""
     path = Path(net)
     run_folder = path if path.is_dir() else path.parent
-    return run_folder / "evaluation" if (run_folder / "run.json").exists() else Path("evaluation")
+    if (run_folder / "run.json").exists():
+        return run_folder / "evaluation"
+    named = path.parent if path.name.isdigit() else path  # A version of a SavedModel is named by its folder.
+    name = named.stem if named.suffix in (".keras", *RUNTIMES) else named.name
+    return Path("evaluation") / name.replace(":", "_").lower()
 
 
 def test_batches(split, batch_size: int) -> tf.data.Dataset:
@@ -186,7 +190,7 @@ def answer_test_images(answer: Answer, batches: Iterable, count: int) -> tuple[p
         Diverged: naming the image, if the logits are not finite.
         UserError: if no image can be decoded.
     """
-    tables, all_logits, begin, console = [], [], 0, Console()
+    tables, all_logits, begin, console = [], [], 0, plain_console()
     looks = {"transient": True, "console": console, "disable": not console.is_terminal}
     for images, labels, weights in track(batches, "test images", total=count, **looks):
         counted = np.flatnonzero(weights.numpy() > 0)

@@ -31,13 +31,15 @@ def find_folder(
     """
     root = Path(name).expanduser()
     title = folder_title(name)
-    with user_errors(OSError):
+    try:
         wanted = train_split or "train"
         if train_split or test_split or ((root / wanted).is_dir() and _folders(root / wanted)):
             train, test, classes = _by_split(root, title, wanted, test_split)
         else:
             train, test, classes = _held_out(root, title, test_fraction, seed)
         return FoundImages(title, "folder", FileSource(root, *train), FileSource(root, *test), classes)
+    except (OSError, UserError) as error:
+        raise UserError(f"--data={name} is refused: {error}") from error
 
 
 def folder_title(name: str) -> str:

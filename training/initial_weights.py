@@ -16,7 +16,8 @@ def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[
     """Builds a net with trained weights for the classes of the data.
 
     Args:
-        source: The name of packaged weights, the path of a `.keras` or `.weights.h5` file, or a run folder.
+        source: The name of packaged weights ("cifar10", or with their net "PreResNet20:cifar10"), the path of a
+            `.keras` or `.weights.h5` file, or a run folder.
         name: Of the net.
         options: Of `create_model`, without the classes.
         data: To train on.
@@ -26,11 +27,17 @@ def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[
         weights were trained with, where they carry one.
 
     Raises:
-        UserError: if there is no such file.
-        ValueError: if the weights are damaged, or of another net.
+        UserError: if there is no such file, or the weights are damaged or of another net.
+        ValueError: if the net is refused, whatever its weights.
     """
-    weights = _found(source)
-    model = create_model(name, weights=weights, classes=_classes(weights), **options)
+    weights = _found(source, name)
+    try:
+        model = create_model(name, weights=weights, classes=_classes(weights), **options)
+    except ValueError as error:
+        argument = f"weights={weights!r} "
+        if not str(error).startswith(argument):
+            raise
+        raise UserError(f"--init_from={source} {str(error).removeprefix(argument)}") from error
     try:
         data = dataclasses.replace(data, known_preprocessing=model_preprocessing(model))
     except ValueError:  # A .weights.h5 file carries none.
@@ -42,8 +49,13 @@ def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[
     return reset_classifier(model, len(data.class_names), class_names=data.class_names), data
 
 
-def _found(source):
+def _found(source, name):
     path = Path(source)
+    net, colon, weights = source.partition(":")
+    if colon and not path.exists():
+        if net.lower() != name.lower():
+            raise UserError(f"--init_from={source} is refused with --model={name}; give --model={net}.")
+        return weights
     if path.is_dir():
         path = path / "model.keras"
         if not path.exists():

@@ -22,7 +22,7 @@ from training.evaluation_job import require_fit
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("saved_model", None, "folder of a SavedModel, or of its versions: then the newest", required=True)
+flags.DEFINE_string("saved_model", None, "folder of a SavedModel, or of its versions: then the newest; needed")
 flags.DEFINE_string("data", "digits", "data set that the image is of")
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
 flags.DEFINE_string("test_split", None, "TFDS split that the image is of; default: test, or validation")
@@ -64,6 +64,11 @@ def main(names: Sequence[str] = ()) -> None:
     if refused:
         form = "an image of a test set, not for files" if names else "files; name some, or - for standard input"
         raise UserError(f"{', '.join(refused)} is for {form}.")
+    if FLAGS.saved_model is None:
+        raise UserError(
+            "--saved_model is needed: the folder of an exported net, like saved_models/preresnet20_cifar10; "
+            "training.export makes one of a run folder or a .keras file."
+        )
     if names:
         prediction_job.run(names, FLAGS.saved_model, FLAGS.json, FLAGS.contact_sheet, FLAGS.batch_size)
     else:

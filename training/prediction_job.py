@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from training.contact_sheet import draw_contact_sheet
 from training.errors import UserError
 from training.files import read_json, require_writable
 from training.folders import READ
+from training.progress import plain_console
 
 TOP = 3
 STANDARD_INPUT = "-"
@@ -84,7 +84,7 @@ def run(
         if as_json:
             print(prediction.to_json(), flush=True)
     if not as_json:
-        Console(markup=False, emoji=False, highlight=False).print(table(predictions))
+        plain_console().print(table(predictions))
     if contact_sheet:
         facts = read_json(path / "assets.extra" / "model.json")
         draw_contact_sheet(predictions, net.image_shape, facts["short_side"], Path(contact_sheet))

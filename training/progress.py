@@ -1,5 +1,6 @@
 """Progress of a run: a bar on a terminal, plain lines otherwise."""
 
+import os
 import sys
 import time
 
@@ -7,6 +8,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LINE_SECONDS = 15  # Between two plain lines.
+WIDE = 1000  # Columns where there is no terminal: names in a file or a pipe are not to be broken.
+
+
+def plain_console() -> Console:
+    """Returns standard output, to which text goes as it is."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    return console
 
 
 class ProgressReport:

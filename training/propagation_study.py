@@ -208,11 +208,13 @@ def _from_checkpoint(folder):
 
 
 def _line(summary):
-    worst = {key: max(stage[key] for stage in summary["stages"]) for key in ("additive_residue", "split_residue")}
+    worst = [max(stage[key] for stage in summary["stages"]) for key in ("additive_residue", "split_residue")]
+    residues = "no residue of (5) to (9): they do not speak of its shortcut"
+    if np.isfinite(worst).all():
+        residues = f"residue of (5), (8) {worst[0]:.1e}, of (6), (9) {worst[1]:.1e}"
     return (
         f"{summary['model']}, {summary['net']}: the signal grows {summary['forward_gain']:.3g} times from the first to "
-        f"the last unit, the gradient {summary['backward_gain']:.3g} times back; residue of (5), (8) "
-        f"{worst['additive_residue']:.1e}, of (6), (9) {worst['split_residue']:.1e}"
+        f"the last unit, the gradient {summary['backward_gain']:.3g} times back; {residues}"
     )
 
 

@@ -61,8 +61,10 @@ class Publication:
 
     def _require_finished(self):
         run = Path(self.run_dir)
-        if read_json(run / "run.json").get("status") != "finished":
-            raise UserError(f"--run_dir={run} is refused: the folder of a finished run is needed.")
+        status = read_json(run / "run.json").get("status")
+        if status != "finished":
+            what = "its run is not finished" if status else "there is no run"
+            raise UserError(f"--run_dir={run} is refused, for {what}: the folder of a finished run is needed.")
         missing = [name for name in ("model.keras", *RUN_FILES) if not (run / name).exists()]
         if missing:
             raise UserError(f"--run_dir={run} is refused: {', '.join(missing)} is missing there.")

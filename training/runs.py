@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from training.errors import UserError, user_errors
-from training.files import read_json, write_text
+from training.files import read_json, require_writable, write_text
 
 NOT_COMPARED = {"max_bad_images"}  # A run that has met a bad image may go on with a higher limit.
 
@@ -49,6 +49,7 @@ class RunFolder:
 
     def open(self, record: dict) -> bool:
         """Takes the folder for the run that `record` describes; returns whether that run is finished already."""
+        require_writable(self.path, "run_dir")
         with user_errors(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the process ends
@@ -66,7 +67,7 @@ class RunFolder:
         self._require_equal(record)
         with user_errors(OSError):
             self._write_record()
-        return self.record["status"] == "finished"
+        return self._is_finished()
 
     def close(self) -> None:
         """Lets other processes use the folder; the end of the process does so too."""
@@ -85,10 +86,14 @@ class RunFolder:
         if differing:
             raise UserError(
                 f"{self.path} holds a run with other settings: {', '.join(differing)}. "
-                "Give the same flags to go on with it, or another --run_dir."
+                "Give the same flags to go on with it, or another --run_dir"
+                f"{f' (--init_from={self.path} begins with its weights)' if self._is_finished() else ''}."
             )
         if self.record["data"]["sha256"] != record["data"]["sha256"]:
             raise UserError(f"{self.path} holds a run on other images: the checksum of the data set differs.")
+
+    def _is_finished(self):
+        return self.record["status"] == "finished"
 
     def _write_record(self):
         write_text(self.path / "run.json", json.dumps(self.record, indent=2) + "\n")

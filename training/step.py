@@ -135,7 +135,7 @@ class TrainingStep:
             with tf.control_dependencies(arrived):
                 ended = _now()
             with tf.control_dependencies([ended]):  # A machine of one core would else look at the clock after the step.
-                results = self.strategy.run(self._replica_step, args=(*batch, stopping, head_only))
+                results = self.strategy.run(self._replica_step, args=(*batch, stopping, ended, head_only))
             loss, stops = (self.strategy.experimental_local_results(result)[0] for result in results)
             return i + 1, loss, waited + (ended - began), stops
 
@@ -143,7 +143,9 @@ class TrainingStep:
         _, loss, waited, stops = tf.while_loop(lambda i, *_: i < count, body, start)
         return loss, waited, stops
 
-    def _replica_step(self, images, labels, weights, stopping, head_only):
+    def _replica_step(self, images, labels, weights, stopping, ended, head_only):
+        with tf.control_dependencies([ended]):  # Those of the graph outside do not reach the replicas' threads.
+            images = tf.identity(images)
         sums, gradients, state = self._accumulate(images, labels, weights, head_only)
         sums, stops, gradients, state = self._over_replicas(sums, stopping, gradients, state)
         gradients = self.optimizer.unscaled(gradients)

@@ -55,7 +55,8 @@ def _builder(name, data_dir):
             raise UserError(f"--data={name} is unknown to TFDS; for the folder give --data=./{name}.") from error
         known = [*tfds.list_builders(with_community_datasets=False), "digits"]
         hits = near(name, known)
-        hint = f"the nearest are {', '.join(hits)}" if hits else "see tensorflow_datasets.list_builders()"
+        hint = f"the nearest: {', '.join(hits)}" if hits else "see tensorflow_datasets.list_builders()"
+        hint += "" if no_folder else f"; a folder is given as --data=./{name}"
         raise UserError(f"--data={name} is {no_folder}unknown to TFDS; {hint}.") from error
     except (AssertionError, ValueError, ImportError) as error:  # No such version; a package that the set needs.
         raise UserError(f"--data={name} is {no_folder}refused by TFDS: {' '.join(str(error).split())}") from error

@@ -165,13 +165,28 @@ def test_names_come_from_the_weights_or_the_net(packaged):
     assert [len(best) for best in by_net] == [2] * 8
 
 
+def test_a_model_says_whether_it_gives_logits():
+    scores = [[0.25, 0.75, 0.0]]
+    for own in (keras.layers.Dense(3, activation="softmax"), keras.layers.Softmax()):
+        net = keras.Sequential([ImageInput(shape=(2, 2, 1)).output, keras.layers.Flatten(), keras.layers.Dense(3), own])
+        set_preprocessing(net, Preprocessing((0,), (1,)), PETS)
+        assert decode_predictions(scores, 1, model=net) == [[(1, PETS[1], 0.75)]]
+        ((best,),) = decode_predictions(scores, 1, model=net, from_logits=True)
+        assert best[2] < 0.6
+
+
+def test_what_looks_like_probabilities_and_is_taken_for_logits_is_told():
+    with pytest.warns(UserWarning, match="look like probabilities: give from_logits=False"):
+        decode_predictions([[0.25, 0.75, 0.0]], class_names=PETS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"predictions": np.zeros((2, 4)), "class_names": PETS}, ["(2, 4)", "(batch, 3)"]),
         ({"predictions": np.zeros(3), "class_names": PETS}, ["(3,)", "(batch, 3)"]),
         ({"predictions": np.zeros((2, 3)), "class_names": PETS, "top": 0}, ["top=0"]),
-        ({"predictions": np.zeros((2, 3))}, ["0 sources", "class_names"]),
+        ({"predictions": np.zeros((2, 3))}, ["no sources", "weights= (there are", "class_names="]),
         ({"predictions": np.zeros((2, 3)), "class_names": PETS, "weights": "pets"}, ["2 sources"]),
     ],
     ids=["classes", "rank", "top", "no names", "two names"],

@@ -148,5 +148,16 @@ def test_a_depth_may_be_overridden_only_by_one_of_the_family():
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(TypeError, match="'wideness'"):
-        create_model("PreResNet20", wideness=2)
+    for option, words in (
+        ("wideness", "did you mean widening"),
+        ("num_classes", "did you mean classes"),
+        ("zzz", "there are depth, family, "),
+        ("input_tensor", "call the model on the tensor"),
+    ):
+        with pytest.raises(TypeError, match=f"^PreResNet20 (has no argument|takes no) {option}[;:] .*{words}"):
+            create_model("PreResNet20", **{option: 2})
+
+
+def test_channels_ahead_of_the_sides_are_told():
+    with pytest.warns(UserWarning, match=r"a height of 3, a width of 32 and 32 channels: \(height, width, channels\)"):
+        create_model("PreResNet20", input_shape=(3, 32, 32))

@@ -197,7 +197,10 @@ def test_the_folder_is_that_of_the_run(monkeypatch, tmp_path):
     folder = save_run(small_net(), tmp_path / "run", RECORD)
     assert evaluation_job.default_folder("run") == evaluation_job.default_folder("run/model.keras")
     assert evaluation_job.default_folder(str(folder)) == folder / "evaluation"
-    assert str(evaluation_job.default_folder("net.keras")) == "evaluation"
+    names = ("nets/Net.keras", "net.onnx", "PreResNet20:cifar10", "saved_models/demo/1", "saved_models/demo")
+    folders = [str(evaluation_job.default_folder(name)) for name in names]
+    expected = ["net", "net", "preresnet20_cifar10", "demo", "demo"]
+    assert folders == [f"evaluation/{name}" for name in expected]
 
 
 def test_the_preprocessing_of_the_data_is_not_asked_for_if_the_run_says_it(tmp_path):

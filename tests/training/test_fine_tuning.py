@@ -112,13 +112,13 @@ def _few(work, name, *flags):
 @pytest.fixture(scope="module")
 def tuned(work):
     """PreResNet20, trained on CIFAR-10, fine-tuned on the few digits: unlike photographs, they want a faster body."""
-    return _few(work, "tuned", "--init_from=cifar10", "--body_rate=1")
+    return _few(work, "tuned", "--init_from=PreResNet20:cifar10", "--body_rate=1")
 
 
 def test_a_net_trained_on_photographs_learns_digits_from_five_of_each_better_than_a_new_one(work, tuned):
     output, tuned = tuned
     _, scratch = _few(work, "scratch", "--recipe=fine_tune", "--head_steps=0", "--body_rate=1")
-    assert "starting from cifar10; the classifier is new, for the 10 classes of few.npz" in output
+    assert "starting from PreResNet20:cifar10; the classifier is new, for the 10 classes of few.npz" in output
     assert (tuned["settings"]["recipe"], tuned["settings"]["head_steps"]) == ("fine_tune", 12)
     print(f"tuned {tuned['result']['test_error']:.1f} %, from scratch {scratch['result']['test_error']:.1f} %")
     assert tuned["result"]["test_error"] < scratch["result"]["test_error"] - 5
@@ -147,7 +147,12 @@ def test_the_same_classes_keep_their_classifier(work, tuned):
     ("flags", "words"),
     [
         (("--init_from=nowhere.keras",), "--init_from=nowhere.keras is refused: there is no such file"),
-        (("--init_from=cifar11",), "weights='cifar11' is refused"),
+        (("--init_from=cifar11",), "--init_from=cifar11 is refused: None, packaged weights (there are"),
+        (("--init_from=cifar10", "--design=original"), "--init_from=cifar10 is packaged for PreResNet20"),
+        (
+            ("--init_from=ResNet56:cifar10",),
+            "--init_from=ResNet56:cifar10 is refused with --model=PreResNet20; give --model=ResNet56",
+        ),
         (("--init_from=.",), "--init_from=. is refused: the folder holds no finished run"),
         (("--init_from=tuned", "--design=original"), "is of another net"),
     ],

@@ -117,7 +117,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path):
     [
         (("--model=PreResNet21",), "'PreResNet21' is unknown; the nearest are PreResNet20, PreResNet18, PreResNet32"),
         (("--model=ViT",), "model='ViT' is unknown; the nearest are"),
-        (("--data=digit",), "--data=digit is unknown to TFDS; the nearest are digits"),
+        (("--data=digit",), "--data=digit is unknown to TFDS; the nearest: digits"),
         (("--classes=7",), "--classes=7 does not match the data: digits has 10 classes"),
         (("--shortcut_options=x",), "--shortcut_options=x is refused: name=number"),
         (("--shortcut=dropout", "--shortcut_options=rate=2"), "rate=2 is refused"),
@@ -176,6 +176,7 @@ def test_a_bad_flag_value_names_the_flag_and_what_is_allowed(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ((), "--saved_model is needed: the folder of an exported net, like saved_models/"),
         (("--saved_model=nowhere",), "--saved_model=nowhere is no SavedModel and holds none"),
         (("--saved_model=net", "--index=360"), "--index=360 is refused: digits has 360 test images"),
     ],

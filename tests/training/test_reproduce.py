@@ -272,7 +272,7 @@ def test_a_bad_net_leaves_nothing(tmp_path, data):
 
 @pytest.mark.parametrize("where", ["./nowhere", "nowhere.npz", "cifar11"])
 def test_data_that_is_not_there_is_told_before_any_plan(tmp_path, capsys, where):
-    with pytest.raises(UserError, match=r"no such folder|No such file|unknown to TFDS; the nearest are cifar10"):
+    with pytest.raises(UserError, match=r"no such folder|No such file|unknown to TFDS; the nearest: cifar10"):
         reproduction(1, tmp_path / "table", where).run()
     assert (capsys.readouterr().out, list(tmp_path.iterdir())) == ("", [])
 

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,20 @@ def test_other_settings_are_refused_by_name(tmp_path):
         UserError, match=r"other settings: drops \(\[1, 2\] there, \[3\] now\), seed \(0 there, 1 now\)"
     ):
         _open(tmp_path, _record(settings={"seed": 1, "drops": (3,)}))
+
+
+def test_of_a_finished_run_it_is_said_how_to_begin_with_its_weights(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.open(RECORD)
+    folder.finish({"test_error": 1.5})
+    folder.close()
+    with pytest.raises(UserError, match=rf"another --run_dir \(--init_from={tmp_path} begins with its weights\)\."):
+        _open(tmp_path, _record(settings={"seed": 1, "drops": (1, 2)}))
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_by_its_flag():
+    with pytest.raises(UserError, match="--run_dir=/dev/null/run cannot be written to: Not a directory"):
+        _open(Path("/dev/null/run"))
 
 
 def test_other_images_are_refused(tmp_path):
