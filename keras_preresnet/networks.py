@@ -95,7 +95,7 @@ def ResidualNetwork(  # noqa: N802 - a factory named like those of keras.applica
         stride_place: The convolution of a bottleneck that strides, "first" (default for CIFAR, [LUA]) or "3x3"
             (default for ImageNet, [FB]).
         unroll: Whether alike units are laid out one by one or run as a loop, see `UnitStack`; the weights are the same.
-        remat: Whether units are computed again in the backward pass, to save memory.
+        remat: Whether units are computed again in the backward pass, to save memory, see `UnitStack`.
         dtype: Policy of all layers, for example "mixed_bfloat16". Default: Keras's global policy.
         include_top: Whether to add global average pooling and the classifier.
         weights: None for random weights, the name of packaged weights of this net, for example "cifar10" (see

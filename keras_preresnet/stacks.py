@@ -1,5 +1,6 @@
 """n alike residual units as one layer: their weights stacked, run as one loop whose graph does not grow with n."""
 
+import math
 from collections.abc import Iterator
 
 import keras
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from keras_preresnet.devices import has_accelerator
 from keras_preresnet.initializers import kernel_initializer
+from keras_preresnet.loops import loop_over_rows
 from keras_preresnet.units import ResidualUnit, UnitParts
 from keras_preresnet.validation import require_images, require_positive_integer
 
@@ -82,7 +84,8 @@ class UnitStack(keras.layers.Layer):
         unroll: Whether the units are laid out in the graph one by one (True, for export) or run as a loop (False).
             Default: only as few units as cost more in a loop than in a graph are laid out. In eager mode, which has
             no graph that could grow, the units always run one by one.
-        remat: Whether each unit is computed a second time in the backward pass instead of being kept in memory.
+        remat: Whether units are computed a second time in the backward pass instead of being kept in memory: those of
+            a loop in groups of about √count, so that memory grows with √count; laid out units one by one.
 
     Raises:
         ValueError: if `unit` is no unbuilt `ResidualUnit`, or strides or widens, or has another dtype than is given.
@@ -188,28 +191,52 @@ class UnitStack(keras.layers.Layer):
         return x, [tf.stack(column) for column in zip(*statistics, strict=True)]
 
     def _run_loop(self, x, weights, seeds, training):
-        """The same as a while loop, which takes a row of every weight off a list in each turn.
+        """The same as a while loop, or as one over groups of units."""
+        statistics = self._statistics_of(weights) if training and self.trainable else []
+        if self.remat and training:
+            return self._run_groups(x, weights, seeds, statistics)
 
-        The gradient of that puts the row of the gradient onto a list. That of reading row i from a `tf.TensorArray`
-        would add it to an array of zeros, and that of `w[i]` a whole array of them in each turn.
+        def step(x, row, seed):
+            return self._template(x, row, seed, training)
+
+        return loop_over_rows(step, x, weights, seeds, statistics)
+
+    def _run_groups(self, x, weights, seeds, statistics):
+        """Loops over groups of about √n units, each a loop that is run a second time in the backward pass.
+
+        So the inputs of √n groups are kept, and while the gradient of a group is taken the activations of its √n
+        units; units that are run again one by one would keep n inputs, for the same second forward pass.
         """
-        stacked = weights if seeds is None else [*weights, seeds]
-        rows = [_list_of_rows(w) for w in stacked]
+
+        def run_group(x, rows, seeds):
+            """The seeds are no arguments of the rematerialised function, which takes gradients of them all."""
+
+            def run(x, *rows):
+                ours = self._statistics_of(rows) if statistics else []
+                return loop_over_rows(lambda x, row, seed: self._template(x, row, seed, True), x, rows, seeds, ours)
+
+            return keras.remat(run)(x, *rows)
+
+        size = math.isqrt(self.count)
+        rest = self.count % size
+
+        def split(stacked):
+            """The rows that fill no group, and the others by group."""
+            return stacked[:rest], tf.reshape(stacked[rest:], [self.count // size, size, *stacked.shape[1:]])
+
+        first, groups = zip(*map(split, weights), strict=True)
+        first_seeds, seeds = (None, None) if seeds is None else split(seeds)
+        before = []
+        if rest:
+            x, before = run_group(x, first, first_seeds)
+        x, new = loop_over_rows(run_group, x, groups, seeds, [split(s)[1] for s in statistics])
+        new = [tf.reshape(s, [-1, *s.shape[2:]]) for s in new]
+        return x, [tf.concat(parts, axis=0) for parts in zip(before, new, strict=True)] if rest else new
+
+    def _statistics_of(self, weights):
+        """Those of the stacked weights that a training step moves."""
         names = list(self._template.weights)
-        old = [weights[names.index(name)] for name in self._template.statistics]
-        new = [_array(w.dtype, w.shape) for w in old] if training and self.trainable else []
-
-        def body(i, x, rows, new):
-            """Unit i, on the next row of every weight, and of the seeds."""
-            rows, row = zip(*map(_popped, rows, stacked), strict=True)
-            seed = None if seeds is None else row[-1]
-            y, statistics = self._step(x, row[: len(weights)], seed, training)
-            new = [array.write(i, value) for array, value in zip(new, statistics, strict=False)]
-            return i + 1, tf.ensure_shape(y, x.shape), list(rows), new
-
-        start = (tf.constant(0), x, rows, new)
-        _, x, _, new = tf.while_loop(lambda i, *_: i < self.count, body, start, maximum_iterations=self.count)
-        return x, [array.stack() for array in new]
+        return [weights[names.index(name)] for name in self._template.statistics]
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
@@ -230,22 +257,3 @@ class UnitStack(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "unit": keras.saving.deserialize_keras_object(config["unit"])})
-
-
-def _array(dtype, shape):
-    return tf.TensorArray(dtype, size=shape[0], element_shape=shape[1:])
-
-
-def _list_of_rows(weights):
-    """The rows as a list whose last is the first."""
-    return tf.raw_ops.TensorListFromTensor(tensor=tf.reverse(weights, [0]), element_shape=_shape_of_row(weights))
-
-
-def _popped(rows, weights):
-    """The list without its last row, and that row of the stacked `weights`."""
-    shape = _shape_of_row(weights)
-    return tf.raw_ops.TensorListPopBack(input_handle=rows, element_shape=shape, element_dtype=weights.dtype)
-
-
-def _shape_of_row(weights):
-    return tf.constant(weights.shape[1:].as_list(), tf.int32)

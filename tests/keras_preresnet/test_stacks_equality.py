@@ -101,6 +101,33 @@ def test_with_the_gradient_of_large_tensors(shortcut, form, monkeypatch):
     assert_close(results(unit, form, batch_size=4), expected, **FLOAT32)
 
 
+@pytest.mark.parametrize(("shortcut", "count"), thinned(SHORTCUT_NAMES, (4, 7)))
+def test_rematerialised_in_groups(shortcut, count, monkeypatch):
+    """Two groups of two units; one unit ahead of three groups of two."""
+    monkeypatch.setitem(globals(), "COUNT", count)
+    unit = {"shortcut": shortcut}
+    assert_close(results(unit, REMAT_LOOP, "float64"), results(unit, LOOP, "float64"), 1e-11, 1.0)
+
+
+def test_a_frozen_stack_rematerialised_in_groups(monkeypatch):
+    """Its input may have a gradient; its statistics stay."""
+    monkeypatch.setitem(globals(), "COUNT", 7)
+    x, found = normal(4, 6, 6, WIDTH), []
+    for form in (LOOP, REMAT_LOOP):
+        stack = new_stack({}, form)
+        stack.trainable = False
+
+        @tf.function
+        def step(x, stack=stack):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = stack(x, training=True)
+            return y, tape.gradient(y, x)
+
+        found.append([numpy(v) for v in (*step(x), *stack.weights)])
+    assert_close(*found, **FLOAT32)
+
+
 @pytest.mark.slow
 @every_design
 @every_shortcut
