@@ -61,6 +61,7 @@ def wrong_after(model, images, labels, seed=0):
     return int(np.sum(model.predict(images[-500:], batch_size=500, verbose=0).argmax(1) != labels[-500:]))
 
 
+@pytest.mark.slow
 def test_fine_tuning_beats_training_from_scratch_on_few_images():
     images, labels = digits()
     images = np.asarray(keras_preresnet.preprocess_input(images, "cifar10"))

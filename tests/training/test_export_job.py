@@ -86,6 +86,7 @@ def test_the_files_of_a_temperature_are_less_sure_and_say_the_same(run, exported
         assert facts == [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_int8_in_the_program_as_a_user_starts_it(run, exported, tmp_path):
     process = run_program(
         "export",
