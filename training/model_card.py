@@ -169,6 +169,9 @@ def training_command(record: dict) -> str:
         given["shortcut_options"] = [f"{name}={value}" for name, value in options["shortcut_options"].items()]
     if options.get("remat"):
         given["remat"] = "unit"
+    machine = record["environment"]
+    if facts["replicas"] > 1 and not machine["accelerators"] and machine["workers"] == 1:
+        given["cpu_replicas"] = facts["replicas"]
     given |= _overrides(facts, record["data"]["train_images"])
     flags = (shlex.quote(f"--{name}={_as_flag(value)}") for name, value in given.items())
     return " \\\n    ".join(["python -m training.train", *flags])

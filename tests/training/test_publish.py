@@ -129,8 +129,9 @@ def _record(recipe="paper_cifar", overrides=None, **settings):
     facts = {"data": "cifar10", "model": "PreResNet56", "recipe": recipe, "precision": "float32", "seed": 0}
     facts |= {"train_split": None, "test_split": None, "test_fraction": 0.1, "image_size": None, "max_bad_images": 0}
     facts |= {"sync_batch_norm": False, "deterministic": False, "init_from": None, "model_options": {}}
-    facts |= {"steps_per_evaluation": -(-50_000 // resolved.batch_size), **vars(resolved), **settings}
-    return {"settings": json.loads(json.dumps(facts)), "data": {"train_images": 50_000}}
+    facts |= {"steps_per_evaluation": -(-50_000 // resolved.batch_size), "replicas": 1, **vars(resolved), **settings}
+    machine = {"accelerators": [], "workers": 1}
+    return {"settings": json.loads(json.dumps(facts)), "data": {"train_images": 50_000}, "environment": machine}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,9 @@ def _record(recipe="paper_cifar", overrides=None, **settings):
             ["test_fraction=0.2", "image_size=64", "max_bad_images=3", "sync_batch_norm=True"],
         ),
         (_record(init_from="model.keras, sha256 12ab"), ["init_from=model.keras"]),
+        (_record(replicas=2), ["cpu_replicas=2"]),
+        ({**_record(replicas=2), "environment": {"accelerators": ["GPU", "GPU"], "workers": 1}}, []),
+        ({**_record(replicas=2), "environment": {"accelerators": [], "workers": 2}}, []),
         # The warm-up and the drops move with the steps by themselves.
         (_record(overrides={"train_steps": 6400}), ["train_steps=6400"]),
         (
@@ -172,7 +176,10 @@ def _record(recipe="paper_cifar", overrides=None, **settings):
             ["depth=20", "shortcut_options=gate_bias=-6,seed=1234567", "remat=unit", "batch_size=64"],
         ),
     ],
-    ids=["as it is", "settings", "more settings", "begun from", "steps", "recipe", "model"],
+    ids=[
+        *("as it is", "settings", "more settings", "begun from", "split CPU", "GPUs", "machines"),
+        *("steps", "recipe", "model"),
+    ],
 )
 def test_the_command_names_what_is_no_default(record, flags):
     named = ["data=cifar10", "model=PreResNet56", "recipe=paper_cifar", "precision=float32"]
@@ -192,7 +199,7 @@ def test_a_card_of_many_classes_with_any_names():
     record["data"] |= {"name": "<set>", "version": "1", "sha256": "12ab", "image_shape": [8, 8, 1]}
     record["data"]["preprocessing"] = {"mean": [1.5], "deviation": [2.5]}
     record["trainable_parameters"] = 1234
-    record["environment"] = {"processor": "one", "cores": 2, "accelerators": []}
+    record["environment"] |= {"processor": "one", "cores": 2}
     record["environment"] |= {"keras_preresnet": "1", "tensorflow": "2", "keras": "3"}
     steps = pd.DataFrame({"images_per_second": [100.0, 1000.0, 900.0]})
     formats = pd.DataFrame([{"format": "onnx", "bytes": 1000, "error": 2.5, "wrong": 1, "same_top1": 40}])
