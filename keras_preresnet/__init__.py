@@ -56,4 +56,4 @@ from keras_preresnet.zoo import (
     list_models,
 )
 
-__version__ = "0.1.1"
+__version__ = "0.1.2"

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_preresnet.devices import has_accelerator
-from keras_preresnet.initializers import kernel_initializer
+from keras_preresnet.initializers import draw_stacked_kernels
 from keras_preresnet.loops import loop_over_rows
 from keras_preresnet.units import ResidualUnit, UnitParts
 from keras_preresnet.validation import require_images, require_positive_integer
@@ -144,12 +144,12 @@ class UnitStack(keras.layers.Layer):
             setattr(self, name, weight)  # A direct attribute: tf.train.Checkpoint sees into no list.
 
     def _initializer(self, variable):
-        """Draws each unit's kernels on its own, with its own fan; everything else starts alike in every unit."""
+        """Kernels are drawn with the fan of one unit; everything else starts alike in every unit."""
 
         def draw(shape, dtype=None):
             if variable.name != "kernel":
                 return tf.repeat(tf.convert_to_tensor(variable)[None], shape[0], axis=0)
-            return tf.stack([kernel_initializer()(shape[1:], dtype) for _ in range(shape[0])])
+            return draw_stacked_kernels(shape, dtype)
 
         return draw
 
