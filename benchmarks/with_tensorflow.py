@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from benchmarks.contestants import APPLICATIONS, NETS, OURS, REPLICAS, TRAINING
 from benchmarks.stock import stock_preresnet
-from benchmarks.worker import Job, Prepared
+from benchmarks.worker import Job, Prepared, share_of
 from keras_preresnet import UnitStack, create_model
 from keras_preresnet.folding import folded_copy
 from training.devices import choose_strategy, usable_cores
@@ -68,7 +68,7 @@ def our_training_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor, 
     strategy = tf.distribute.get_strategy()
     recipe = dataclasses.replace(RECIPES["paper_cifar"], batch_size=len(labels))
     training_step = TrainingStep(model, recipe, jit_compile=compiles, strategy=strategy)
-    share = len(labels) // strategy.num_replicas_in_sync
+    share = share_of(len(labels), strategy.num_replicas_in_sync, bool(tf.config.get_visible_devices("GPU")))
     batch = images[:share], labels[:share], tf.ones([share])
     batches = strategy.distribute_datasets_from_function(lambda _: tf.data.Dataset.from_tensors(batch).repeat())
     arguments = iter(batches), tf.constant(1), tf.constant(0.0)

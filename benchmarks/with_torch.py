@@ -1,7 +1,9 @@
 """Steps of PyTorch with the nets of pytorchcv, in its fastest setting: channels last, bfloat16, a fused optimizer."""
 
+import atexit
 import contextlib
 import importlib.metadata
+import shutil
 import tempfile
 import time
 
@@ -9,7 +11,7 @@ import torch
 from pytorchcv.models import preresnet, preresnet_cifar
 
 from benchmarks.contestants import NETS, PROCESSES, TRAINING
-from benchmarks.worker import Job, Prepared
+from benchmarks.worker import Job, Prepared, share_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -38,12 +40,14 @@ def prepare(job: Job) -> Prepared:
 def _prepare_in_processes(job):
     """A process for each thread that one would have; every one trains on its share and adds up the gradients."""
     count = torch.get_num_threads()
-    share = job._replace(setting="", batch_size=job.batch_size // count)
-    meeting = f"{tempfile.mkdtemp()}/meeting"
+    share = job._replace(setting="", batch_size=share_of(job.batch_size, count, DEVICE != "cpu"))
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    meeting = f"{folder}/meeting"
     context = torch.multiprocessing.get_context("spawn")
     others = [context.Process(target=_step_for_ever, args=(share, rank, count, meeting)) for rank in range(1, count)]
     for process in others:
-        process.daemon = True  # It goes when this process goes.
+        process.daemon = True  # It goes with this process; if that is killed, by the error of a lost connection.
         process.start()
     return _prepare_one_of(share, 0, count, meeting)._replace(others=others)
 

@@ -42,6 +42,14 @@ class Prepared(NamedTuple):
     others: Sequence[multiprocessing.Process] = ()  # That make the step with this one, alike; they never end.
 
 
+def share_of(batch_size: int, count: int, has_gpu: bool) -> int:
+    """Returns the images of each of `count` cores; raises ValueError where that is no way to train."""
+    if count > 1 and (has_gpu or batch_size % count):
+        reason = "there is a GPU" if has_gpu else f"{batch_size} images do not divide among {count} cores"
+        raise ValueError(f"left out: {reason}")
+    return batch_size // count
+
+
 def measured_rate(step: Callable[[], object], seconds: float) -> float:
     """Returns steps a second, after one that is not counted."""
     step()

@@ -43,7 +43,7 @@ def last_layer(model: keras.Model) -> keras.layers.Layer | None:
     if len(model.outputs) != 1:
         return None
     layer = model.outputs[0]._keras_history.operation
-    return last_layer(layer) if isinstance(layer, keras.Model) else layer
+    return last_layer(layer) if getattr(layer, "outputs", None) else layer  # A model of functions, not of a class.
 
 
 def last_activation(model: keras.Model) -> object:

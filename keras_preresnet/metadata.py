@@ -130,7 +130,7 @@ def decode_predictions(
         model: or those that this net carries,
         class_names: or these. Exactly one of the three is needed.
         from_logits: False for probabilities, those of a net built with `classifier_activation="softmax"`. Default:
-            what a `model` ends in says; without one, logits.
+            probabilities where a `model` ends in a softmax layer or activation, else logits.
 
     Warns:
         UserWarning: if what is taken for logits by default looks like probabilities.
@@ -154,8 +154,8 @@ def decode_predictions(
 def _are_logits(from_logits, model, scores):
     if from_logits is not None:
         return from_logits
-    if model is not None:
-        return last_activation(model) is not keras.activations.softmax
+    if model is not None and last_activation(model) is keras.activations.softmax:
+        return False
     if scores.size and scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
         warnings.warn(
             "The predictions are taken for logits and look like probabilities: give from_logits=False.", stacklevel=3

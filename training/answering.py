@@ -195,8 +195,8 @@ def newest_version(folder: str, flag: str) -> Path:
     found = _saved_models(Path(folder))
     if not found:
         raise UserError(
-            f"--{flag}={folder} is no SavedModel and holds none; training.train writes one to saved_models, and "
-            f"training.export makes one of any net: --net={folder} --formats=saved_model."
+            f"--{flag}={folder} is no SavedModel and holds none; training.train writes one, and training.export makes "
+            "one of a run folder, a .keras file, or packaged weights as PreResNet20:cifar10."
         )
     return found[-1]
 

@@ -29,6 +29,11 @@ def choose_strategy(distribute: str = "auto", cpu_replicas: int = 1) -> tf.distr
     """
     workers = _workers()
     if cpu_replicas > 1:
+        if workers > 1:
+            raise UserError(
+                f"--cpu_replicas={cpu_replicas} is refused, for TF_CONFIG names {workers} processes: each has one CPU; "
+                "start more of them."
+            )
         _split_cpu(distribute, cpu_replicas)
     if distribute == "multi_worker" or (distribute == "auto" and workers > 1):
         if not workers:

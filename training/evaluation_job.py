@@ -11,11 +11,11 @@ from rich.progress import track
 
 from training.answering import Answer, KerasNet, SavedModelNet, load_net
 from training.augmentation import without_draws
-from training.data import ImageData, is_folder, load_data
+from training.data import ImageData, is_arrays, is_folder, load_data
 from training.data_flags import NetJob
 from training.errors import Diverged, UserError
 from training.evaluation_report import EvaluationReport
-from training.file_net import RUNTIMES, FileNet
+from training.file_net import FileNet
 from training.files import require_writable
 from training.folders import folder_title
 from training.measures import measure_answers
@@ -107,6 +107,8 @@ def load_test_data(
         settings.update({"train_split": None, "test_split": None, "image_size": crop or _side(net, name)})
     if crop is not None and not known:
         settings["augmentation"] = "scale"  # Encoded, so that they can be cropped.
+    if is_arrays(name):  # Which refuse what is for other sets, and is nothing that the user has given.
+        settings |= {"max_bad_images": None, "test_fraction": None if name == "digits" else settings["test_fraction"]}
     given = {key: value for key in settings if (value := getattr(job, key)) is not None}
     settings = {key: value for key, value in {**settings, **given}.items() if value is not None}
     return load_data(name, job.data_dir, **settings), settings
@@ -155,9 +157,8 @@ def default_folder(net: str) -> Path:
     run_folder = path if path.is_dir() else path.parent
     if (run_folder / "run.json").exists():
         return run_folder / "evaluation"
-    named = path.parent if path.name.isdigit() else path  # A version of a SavedModel is named by its folder.
-    name = named.stem if named.suffix in (".keras", *RUNTIMES) else named.name
-    return Path("evaluation") / name.replace(":", "_").lower()
+    parts = path.resolve().parts[-2:] if path.exists() else [net.replace(":", "_").replace("/", "_")]
+    return Path("evaluation") / "_".join(parts).lower()
 
 
 def test_batches(split, batch_size: int) -> tf.data.Dataset:

@@ -51,8 +51,8 @@ def read_json(path: Path, remedy: str = "take it away", keys: Iterable[str] = ()
 
 def require_writable(folder: Path, flag: str) -> None:
     """Raises UserError unless the folder is, or can be made, one to write to: better now than after the training."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
     try:
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
         tempfile.TemporaryFile(dir=nearest).close()
     except OSError as error:
         raise UserError(f"--{flag}={folder} cannot be written to: {error.strerror}.") from error

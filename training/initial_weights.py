@@ -9,7 +9,7 @@ from keras_preresnet import create_model, model_class_names, model_preprocessing
 from keras_preresnet.keras_files import load_keras_file
 from keras_preresnet.weights import read_arrays
 from training.data import ImageData
-from training.errors import UserError
+from training.errors import UserError, user_errors
 
 
 def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[keras.Model, ImageData]:
@@ -51,18 +51,21 @@ def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[
 
 def _found(source, name):
     path = Path(source)
-    net, colon, weights = source.partition(":")
-    if colon and not path.exists():
-        if net.lower() != name.lower():
-            raise UserError(f"--init_from={source} is refused with --model={name}; give --model={net}.")
-        return weights
     if path.is_dir():
         path = path / "model.keras"
         if not path.exists():
             raise UserError(f"--init_from={source} is refused: the folder holds no finished run (no model.keras).")
     elif path.suffix and not path.exists():
         raise UserError(f"--init_from={source} is refused: there is no such file.")
-    return str(path) if path.exists() else source
+    if path.exists():
+        return str(path)
+    net, colon, weights = source.partition(":")
+    if colon:
+        with user_errors(ValueError):
+            row = weights_info(net, weights)
+        if row.model.lower() != name.lower():
+            raise UserError(f"--init_from={source} is refused with --model={name}; give --model={row.model}.")
+    return weights if colon else source
 
 
 def _classes(weights):

@@ -208,13 +208,12 @@ def _from_checkpoint(folder):
 
 
 def _line(summary):
-    worst = [max(stage[key] for stage in summary["stages"]) for key in ("additive_residue", "split_residue")]
-    residues = "no residue of (5) to (9): they do not speak of its shortcut"
-    if np.isfinite(worst).all():
-        residues = f"residue of (5), (8) {worst[0]:.1e}, of (6), (9) {worst[1]:.1e}"
+    worst = {key: max(stage[key] for stage in summary["stages"]) for key in ("additive_residue", "split_residue")}
+    additive, split = (f"{worst[key]:.1e}" if np.isfinite(worst[key]) else "none" for key in worst)
     return (
         f"{summary['model']}, {summary['net']}: the signal grows {summary['forward_gain']:.3g} times from the first to "
-        f"the last unit, the gradient {summary['backward_gain']:.3g} times back; {residues}"
+        f"the last unit, the gradient {summary['backward_gain']:.3g} times back; residue of (5), (8) {additive}, "
+        f"of (6), (9) {split}"
     )
 
 

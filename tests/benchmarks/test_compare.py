@@ -13,7 +13,7 @@ from benchmarks.comparison_report import frame_of, write_report
 from benchmarks.contestants import CONTESTANTS, NETS, OURS, REPLICAS, Contestant
 from benchmarks.processes import ContestantProcess, Measured
 from benchmarks.with_tensorflow import keras_training_step, multiply_adds, our_training_step
-from benchmarks.worker import Job
+from benchmarks.worker import Job, share_of
 from keras_preresnet import create_model
 from training.devices import usable_cores
 from training.errors import UserError
@@ -76,6 +76,14 @@ def test_one_that_is_killed_between_its_turns_is_absent_for_a_reason_of_its_own(
     assert other.end().absent is None
     killed.kill()
     other.kill()
+
+
+def test_a_batch_is_shared_among_the_cores_or_left_out():
+    assert [share_of(128, 2, False), share_of(7, 1, True)] == [64, 7]
+    with pytest.raises(ValueError, match="left out: 16 images do not divide among 6 cores"):
+        share_of(16, 6, False)
+    with pytest.raises(ValueError, match="left out: there is a GPU"):
+        share_of(128, 2, True)
 
 
 WITH_OTHERS = """

@@ -270,6 +270,13 @@ def test_devices_that_are_not_there_are_refused(monkeypatch, arguments, words):
         choose_strategy(*arguments)
 
 
+def test_the_processes_of_a_cluster_do_not_split_their_cpu(monkeypatch):
+    cluster = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    with pytest.raises(UserError, match="--cpu_replicas=2 is refused, for TF_CONFIG names 2 processes"):
+        choose_strategy("auto", 2)
+
+
 @pytest.mark.parametrize(
     "text",
     [

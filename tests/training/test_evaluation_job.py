@@ -1,5 +1,7 @@
 """The evaluation in one process, on small nets and images made here."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +23,7 @@ from keras_preresnet import set_preprocessing
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.preprocessing import Preprocessing
 from training import evaluation_job
-from training.answering import load_net
+from training.answering import KerasNet, load_net
 from training.errors import UserError
 from training.evaluation_job import (
     EvaluationJob,
@@ -197,10 +199,22 @@ def test_the_folder_is_that_of_the_run(monkeypatch, tmp_path):
     folder = save_run(small_net(), tmp_path / "run", RECORD)
     assert evaluation_job.default_folder("run") == evaluation_job.default_folder("run/model.keras")
     assert evaluation_job.default_folder(str(folder)) == folder / "evaluation"
-    names = ("nets/Net.keras", "net.onnx", "PreResNet20:cifar10", "saved_models/demo/1", "saved_models/demo")
-    folders = [str(evaluation_job.default_folder(name)) for name in names]
-    expected = ["net", "net", "preresnet20_cifar10", "demo", "demo"]
+    names = ("a/model.onnx", "b/Model.onnx", "b/model.tflite", "saved_models/demo/1", "saved_models/demo")
+    for name in names:
+        Path(name).mkdir(parents=True, exist_ok=True)
+    folders = [str(evaluation_job.default_folder(name)) for name in (*names, "PreResNet20:cifar10")]
+    expected = ["a_model.onnx", "b_model.onnx", "b_model.tflite", "demo_1", "saved_models_demo", "preresnet20_cifar10"]
     assert folders == [f"evaluation/{name}" for name in expected]
+
+
+@pytest.mark.parametrize(("data", "unlike"), [("digits", {"test_fraction": 0.2}), ("set.npz", {"max_bad_images": 3})])
+def test_what_a_run_on_a_folder_had_is_no_flag_of_another_set(monkeypatch, data, unlike):
+    """What was not given is not refused."""
+    monkeypatch.setattr(evaluation_job, "load_data", lambda name, data_dir, **settings: settings)
+    net = KerasNet("net", small_net(), {"settings": {"data": "photographs", **unlike}})
+    assert not evaluation_job.load_test_data(EvaluationJob("net", data=data), net)[0].keys() & unlike.keys()
+    given = EvaluationJob("net", data=data, **unlike)
+    assert evaluation_job.load_test_data(given, net)[0].items() >= unlike.items()
 
 
 def test_the_preprocessing_of_the_data_is_not_asked_for_if_the_run_says_it(tmp_path):

@@ -150,9 +150,11 @@ def test_the_same_classes_keep_their_classifier(work, tuned):
         (("--init_from=cifar11",), "--init_from=cifar11 is refused: None, packaged weights (there are"),
         (("--init_from=cifar10", "--design=original"), "--init_from=cifar10 is packaged for PreResNet20"),
         (
-            ("--init_from=ResNet56:cifar10",),
-            "--init_from=ResNet56:cifar10 is refused with --model=PreResNet20; give --model=ResNet56",
+            ("--init_from=PreResNet20:cifar10", "--model=ResNet56"),
+            "--init_from=PreResNet20:cifar10 is refused with --model=ResNet56; give --model=PreResNet20",
         ),
+        (("--init_from=ResNet56:cifar10",), "ResNet56 has no packaged weights 'cifar10'; packaged are: PreResNet20"),
+        (("--init_from=a:b.keras",), "--init_from=a:b.keras is refused: there is no such file"),
         (("--init_from=.",), "--init_from=. is refused: the folder holds no finished run"),
         (("--init_from=tuned", "--design=original"), "is of another net"),
     ],
