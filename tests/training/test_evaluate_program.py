@@ -35,7 +35,8 @@ def evaluated(work):
     }.items():
         process = run_program("evaluate", *arguments, cwd=work, fresh=source == "run")
         assert process.returncode == 0, process.stderr
-        folder = work / {"run": "run/evaluation", "file": "of_file", "saved_model": "evaluation"}[source]
+        own = f"evaluation/{work.name}_net"
+        folder = work / {"run": "run/evaluation", "file": "of_file", "saved_model": own}[source]
         results[source] = process, folder, json.loads((folder / "evaluation.json").read_text())
     return results
 

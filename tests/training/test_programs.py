@@ -90,7 +90,7 @@ def test_other_flags_are_refused_by_name(run):
     assert process.returncode == 1
     assert messages(process) == [
         "error: run holds a run with other settings: learning_rate (0.1 there, 0.2 now), seed (0 there, 3 now). "
-        "Give the same flags to go on with it, or another --run_dir."
+        "Give the same flags to go on with it, or another --run_dir (--init_from=run begins with its weights)."
     ]
 
 

@@ -89,8 +89,8 @@ def test_its_weights_are_those_of_the_saved_model(published):
     ("arguments", "words"),
     [
         (("--run_dir=runs/preresnet20_digits",), "published/preresnet20_digits exists; give another --output_dir"),
-        (("--run_dir=nowhere",), "--run_dir=nowhere is refused: the folder of a finished run is needed."),
-        (("--run_dir=begun",), "--run_dir=begun is refused: the folder of a finished run is needed."),
+        (("--run_dir=nowhere",), "--run_dir=nowhere is refused, for there is no run: the folder of a finished run"),
+        (("--run_dir=begun",), "--run_dir=begun is refused, for its run is not finished: the folder of"),
         (("--run_dir=stripped",), "--run_dir=stripped is refused: model.keras, steps.csv is missing there."),
         (
             ("--run_dir=runs/preresnet20_digits", "--data=other.npz", "--output_dir=new/out"),
