@@ -66,9 +66,9 @@ def _model(job):
 def our_training_step(model: keras.Model, images: tf.Tensor, labels: tf.Tensor, compiles: bool) -> Callable[[], float]:
     """Returns the trainer's own step on one batch, of which each replica has its share; it returns the loss."""
     strategy = tf.distribute.get_strategy()
+    share = share_of(len(labels), strategy.num_replicas_in_sync, bool(tf.config.get_visible_devices("GPU")))
     recipe = dataclasses.replace(RECIPES["paper_cifar"], batch_size=len(labels))
     training_step = TrainingStep(model, recipe, jit_compile=compiles, strategy=strategy)
-    share = share_of(len(labels), strategy.num_replicas_in_sync, bool(tf.config.get_visible_devices("GPU")))
     batch = images[:share], labels[:share], tf.ones([share])
     batches = strategy.distribute_datasets_from_function(lambda _: tf.data.Dataset.from_tensors(batch).repeat())
     arguments = iter(batches), tf.constant(1), tf.constant(0.0)

@@ -192,16 +192,18 @@ class UnitStack(keras.layers.Layer):
 
     def _run_loop(self, x, weights, seeds, training):
         """The same as a while loop, or as one over groups of units."""
-        statistics = self._statistics_of(weights) if training and self.trainable else []
-        if self.remat and training:
-            return self._run_groups(x, weights, seeds, statistics)
+        run = self._run_groups if self.remat and training else self._loop_over_units
+        return run(x, weights, seeds, training)
+
+    def _loop_over_units(self, x, weights, seeds, training):
+        """The units of these rows of the weights."""
 
         def step(x, row, seed):
             return self._template(x, row, seed, training)
 
-        return loop_over_rows(step, x, weights, seeds, statistics)
+        return loop_over_rows(step, x, weights, seeds, self._moved_by(weights, training))
 
-    def _run_groups(self, x, weights, seeds, statistics):
+    def _run_groups(self, x, weights, seeds, training):
         """Loops over groups of about √n units, each a loop that is run a second time in the backward pass.
 
         So the inputs of √n groups are kept, and while the gradient of a group is taken the activations of its √n
@@ -210,12 +212,7 @@ class UnitStack(keras.layers.Layer):
 
         def run_group(x, rows, seeds):
             """The seeds are no arguments of the rematerialised function, which takes gradients of them all."""
-
-            def run(x, *rows):
-                ours = self._statistics_of(rows) if statistics else []
-                return loop_over_rows(lambda x, row, seed: self._template(x, row, seed, True), x, rows, seeds, ours)
-
-            return keras.remat(run)(x, *rows)
+            return keras.remat(lambda x, *rows: self._loop_over_units(x, rows, seeds, training))(x, *rows)
 
         size = math.isqrt(self.count)
         rest = self.count % size
@@ -229,14 +226,15 @@ class UnitStack(keras.layers.Layer):
         before = []
         if rest:
             x, before = run_group(x, first, first_seeds)
-        x, new = loop_over_rows(run_group, x, groups, seeds, [split(s)[1] for s in statistics])
+        x, new = loop_over_rows(run_group, x, groups, seeds, self._moved_by(groups, training))
         new = [tf.reshape(s, [-1, *s.shape[2:]]) for s in new]
         return x, [tf.concat(parts, axis=0) for parts in zip(before, new, strict=True)] if rest else new
 
-    def _statistics_of(self, weights):
-        """Those of the stacked weights that a training step moves."""
+    def _moved_by(self, weights, training):
+        """Those of the weights that a step moves: in training the statistics, unless they are frozen."""
         names = list(self._template.weights)
-        return [weights[names.index(name)] for name in self._template.statistics]
+        moved = self._template.statistics if training and self.trainable else []
+        return [weights[names.index(name)] for name in moved]
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

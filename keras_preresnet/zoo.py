@@ -65,6 +65,7 @@ def _factory(prefix: str, depth: int) -> Callable[..., keras.Model]:
         name: str | None = None,
         **options,
     ) -> keras.Model:
+        """Builds the net of this depth; each factory has a docstring of its own, see `_DOCSTRING`."""
         _require_known(default_name, options)
         return ResidualNetwork(
             **{**defaults, **options},

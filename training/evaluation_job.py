@@ -124,7 +124,7 @@ def title(name: str) -> str:
 def _side(net, name):
     """To which images are resized; those of arrays cannot be."""
     height, width, _ = net.image_shape
-    return height if height == width and name != "digits" and not name.endswith(".npz") else None
+    return height if height == width and not is_arrays(name) else None
 
 
 def _cropped(data, side):

@@ -16,7 +16,7 @@ from absl import flags
 from training import prediction_job
 from training.answering import load_saved_model, newest_version
 from training.augmentation import without_draws
-from training.data import ImageData, is_folder, load_data
+from training.data import ImageData, is_arrays, is_folder, load_data
 from training.errors import UserError, run_program
 from training.evaluation_job import require_fit
 
@@ -79,7 +79,7 @@ def _ask_about_test_image():
     """Loads the net and the image, in the size that the net takes, and prints the answer."""
     path = newest_version(FLAGS.saved_model, "saved_model")
     net = load_saved_model(path)
-    in_one_form = FLAGS.data == "digits" or FLAGS.data.endswith(".npz")
+    in_one_form = is_arrays(FLAGS.data)
     sizes = {} if in_one_form else {"image_size": net.image_shape[0]}
     splits = {} if in_one_form or is_folder(FLAGS.data) else {"train_split": "train[:1]"}  # Not needed, but read.
     data = load_data(FLAGS.data, FLAGS.data_dir, test_split=FLAGS.test_split, **sizes, **splits)

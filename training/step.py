@@ -134,8 +134,7 @@ class TrainingStep:
             arrived = [part for parts in batch for part in self.strategy.experimental_local_results(parts)]
             with tf.control_dependencies(arrived):
                 ended = _now()
-            with tf.control_dependencies([ended]):  # A machine of one core would else look at the clock after the step.
-                results = self.strategy.run(self._replica_step, args=(*batch, stopping, ended, head_only))
+            results = self.strategy.run(self._replica_step, args=(*batch, stopping, ended, head_only))
             loss, stops = (self.strategy.experimental_local_results(result)[0] for result in results)
             return i + 1, loss, waited + (ended - began), stops
 
@@ -144,7 +143,9 @@ class TrainingStep:
         return loss, waited, stops
 
     def _replica_step(self, images, labels, weights, stopping, ended, head_only):
-        with tf.control_dependencies([ended]):  # Those of the graph outside do not reach the replicas' threads.
+        # Else the clock could be looked at while, or after, the step is made. Given from outside, the control
+        # dependency would not reach the threads of the replicas.
+        with tf.control_dependencies([ended]):
             images = tf.identity(images)
         sums, gradients, state = self._accumulate(images, labels, weights, head_only)
         sums, stops, gradients, state = self._over_replicas(sums, stopping, gradients, state)
