@@ -26,12 +26,14 @@ def _wheel(folder):
 
 
 def test_the_wheel_holds_the_library_and_nothing_else(tmp_path):
-    names = zipfile.ZipFile(_wheel(tmp_path)).namelist()
+    wheel = _wheel(tmp_path)
+    names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"keras_preresnet"}
     library = {f"keras_preresnet/{path.name}" for path in (ROOT / "keras_preresnet").glob("*.py")}
     library |= {f"keras_preresnet/packaged_weights/{row.file.name}" for row in weights_info()}
     assert library <= set(names)
+    assert wheel.stat().st_size < 30e6
 
 
 @pytest.mark.slow

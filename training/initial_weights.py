@@ -10,6 +10,7 @@ from keras_preresnet.keras_files import load_keras_file
 from keras_preresnet.weights import read_arrays
 from training.data import ImageData
 from training.errors import UserError, user_errors
+from training.files import read_json
 
 
 def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[keras.Model, ImageData]:
@@ -47,6 +48,17 @@ def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[
         return model, data
     print(f"starting from {source}; the classifier is new, for the {len(data.class_names)} classes of {data.name}")
     return reset_classifier(model, len(data.class_names), class_names=data.class_names), data
+
+
+def named_net(source: str | None) -> str | None:
+    """Returns the net that `source` names, "PreResNet56" of "PreResNet56:cifar10" or of a run folder; None if none."""
+    if source is None:
+        return None
+    record = Path(source) / "run.json"
+    if record.is_file():
+        return read_json(record)["settings"]["model"]
+    net, colon, _ = source.partition(":")
+    return net if colon and not Path(source).suffix else None
 
 
 def _found(source, name):

@@ -6,6 +6,7 @@ from absl import flags
 
 from training.devices import DISTRIBUTIONS
 from training.errors import UserError, run_program
+from training.initial_weights import named_net
 from training.job import Job, run
 from training.recipes import RECIPES, setting_type, settings
 
@@ -24,7 +25,11 @@ flags.DEFINE_float("test_fraction", 0.1, "held out for testing where the data ha
 flags.DEFINE_integer("image_size", None, "side to which images are resized, in pixels", lower_bound=1)
 flags.DEFINE_integer("max_bad_images", 0, "how many images that cannot be decoded are left out", lower_bound=0)
 flags.DEFINE_integer("classes", None, "number of classes; must be that of the data, which is the default")
-flags.DEFINE_string("model", "PreResNet20", "name of a net, see keras_preresnet.list_models()")
+flags.DEFINE_string(
+    "model",
+    None,
+    "name of a net, see keras_preresnet.list_models(); default: the one that --init_from names, else PreResNet20",
+)
 flags.DEFINE_integer("depth", None, "layers, instead of those of the model: any depth of its family", lower_bound=1)
 flags.DEFINE_string("branch", None, "one_layer, basic or bottleneck; default: the net's own")
 flags.DEFINE_string("design", None, "activation design of its units; default: the net's own")
@@ -34,8 +39,8 @@ flags.DEFINE_string("widening", None, "zero_padding or projection; default: the 
 flags.DEFINE_string(
     "init_from",
     None,
-    "what to start from instead of random weights: the name of packaged weights, like cifar10; a .keras or .weights.h5 "
-    "file; or a run folder. The classifier is new where its classes are others",
+    "what to start from instead of random weights: packaged weights, like PreResNet56:cifar10; a run folder; or a "
+    ".keras or .weights.h5 file. The classifier is new where its classes are others",
 )
 flags.DEFINE_enum("remat", "none", ["none", "unit"], "what is computed again in the backward pass, to save memory")
 flags.DEFINE_enum(
@@ -119,6 +124,7 @@ def main() -> None:
     """Reads the flags and runs the job that they describe."""
     own = {setting.name for setting in dataclasses.fields(Job)} - {"recipe_overrides", "model_options"}
     given = {name: FLAGS[name].value for name in own}
+    given["model"] = FLAGS.model or named_net(FLAGS.init_from) or "PreResNet20"
     run(Job(**given, recipe_overrides=_recipe_overrides(), model_options=_model_options()))
 
 

@@ -10,6 +10,7 @@ from programs import messages, run_program
 from sklearn.datasets import load_digits
 
 from keras_preresnet import ResidualNetwork, model_class_names, model_preprocessing
+from training.initial_weights import named_net
 from training.recipes import RECIPES, Recipe, resolve
 from training.step import TrainingStep
 
@@ -143,12 +144,21 @@ def test_the_same_classes_keep_their_classifier(work, tuned):
     assert "starting from tuned/model.keras, its classifier included" in process.stdout
 
 
+def test_without_a_model_the_net_is_the_one_that_is_started_from(tmp_path):
+    assert named_net("preresnet164:cifar10") == "preresnet164"
+    (tmp_path / "run.json").write_text('{"settings": {"model": "PreResNet56"}}')
+    assert named_net(str(tmp_path)) == "PreResNet56"
+    for source in (None, "cifar10", "a:b.keras", "nowhere"):
+        assert named_net(source) is None
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (("--init_from=nowhere.keras",), "--init_from=nowhere.keras is refused: there is no such file"),
         (("--init_from=cifar11",), "--init_from=cifar11 is refused: None, packaged weights (there are"),
-        (("--init_from=cifar10", "--design=original"), "--init_from=cifar10 is packaged for PreResNet20"),
+        (("--init_from=cifar10", "--design=original"), "another net than PreResNet20 (design="),
+        (("--init_from=PreResNet164:cifar10", "--design=original"), "another net than PreResNet164 (design="),
         (
             ("--init_from=PreResNet20:cifar10", "--model=ResNet56"),
             "--init_from=PreResNet20:cifar10 is refused with --model=ResNet56; give --model=PreResNet20",
