@@ -11,6 +11,7 @@ curves.png, curves.svg  the training curves of all rows
 table.json              which table it is, and at which scale
 """
 
+import dataclasses
 from pathlib import Path
 
 import tensorflow as tf
@@ -31,6 +32,7 @@ flags.DEFINE_integer("train_steps", None, "of every run; default: the recipe's",
 flags.DEFINE_integer("batch_size", None, "images in a training step; default: the recipe's", lower_bound=1)
 flags.DEFINE_integer("runs", None, "of each row; default: 5 as in the paper, of Table 5 and a study 1", lower_bound=1)
 flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "in which the nets train")
+flags.DEFINE_integer("cpu_replicas", None, "as of training.train: parts of the CPU that share each batch", 2)
 flags.DEFINE_string("data", None, "instead of each row's data set; see --data of training.train")
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
 flags.DEFINE_integer("image_size", None, "side of the images in training, in pixels; default: the data set's", 1)
@@ -47,7 +49,7 @@ def main() -> None:
     if FLAGS.list:
         list_rows(table, rows)
         return
-    scale = Scale(FLAGS.depth, FLAGS.train_steps, FLAGS.batch_size, FLAGS.data, FLAGS.image_size, FLAGS.precision)
+    scale = Scale(**{setting.name: FLAGS[setting.name].value for setting in dataclasses.fields(Scale)})
     folder = Path(FLAGS.run_dir or f"runs/{table.folder_name}")
     Reproduction(table, rows, scale, FLAGS.runs or table.runs, folder, FLAGS.data_dir).run()
     print(f"written to {folder}: table.html, table.md, table.csv, curves.png, curves.svg")

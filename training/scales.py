@@ -26,6 +26,7 @@ class Scale:
         data: Instead of the data set of each row.
         image_size: Side of the images in pixels instead of 224, in training; those of the test are in proportion.
         precision: In which the nets train; the paper's is "float32".
+        cpu_replicas: Parts of the CPU that share each batch, and its batch norm; the paper had two GPUs.
     """
 
     depth: str | None = None
@@ -34,6 +35,7 @@ class Scale:
     data: str | None = None
     image_size: int | None = None
     precision: str = "float32"
+    cpu_replicas: int | None = None
 
     def record(self) -> dict:
         """Returns the settings as they are written down: of the data the name and no path."""
@@ -78,6 +80,7 @@ class Scale:
             recipe_overrides=self._overrides(row),
             epochs=None if self.train_steps else row.epochs,
             precision=self.precision,
+            cpu_replicas=self.cpu_replicas or 1,
             seed=run - 1,
             train_split=train_split,
             test_split=test_split,
@@ -139,4 +142,6 @@ class Scale:
             parts.append(f"images resized to {self.image_size} pixels")
         if self.precision != "float32":
             parts.append(f"in {self.precision}")
+        if self.cpu_replicas:
+            parts.append(f"batch norm over 1/{self.cpu_replicas} of the batch")
         return ", ".join(parts) or f"full: {full}, depth {own_depth}"

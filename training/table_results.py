@@ -225,6 +225,7 @@ def _require_planned(record, job: Job, path):
         "model": canonical_name(job.model),
         **{name: getattr(job, name) for name in OF_THE_JOB},
         **{name: value for name, value in dataclasses.asdict(recipe).items() if name != "epochs"},
+        **({"replicas": job.cpu_replicas} if job.cpu_replicas > 1 else {}),  # Those of GPUs are not known here.
     }
     wanted = json.loads(json.dumps(wanted))  # As it was read: lists for tuples.
     differing = differing_settings(record["settings"], wanted, wanted)

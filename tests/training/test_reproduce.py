@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tensorflow as tf
-from programs import environment
+from programs import environment, run_program
 from table_helpers import reproduction, write_set
 from training_helpers import write_images
 
@@ -227,6 +227,20 @@ def test_the_program_stops_with_75(tmp_path, data):
     assert process.returncode == 75, errors
     assert output.splitlines()[-1] == "stopped with 0 of 1 runs made; the same command goes on from there"
     assert "broken off after step" in (tmp_path / "table" / "table.md").read_text()
+
+
+def test_row_after_row_runs_on_two_replicas(tmp_path, data):
+    size = ("--depth=smallest", "--train_steps=2", "--batch_size=8", "--runs=1", "--rows=identity,scaling_0.5")
+    flags = ("--table=1", f"--data={data}", "--run_dir=table", *size)
+    process = run_program("reproduce", *flags, "--cpu_replicas=2", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("batch norm over 1/2 of the batch") == 2
+    for row in ("identity", "scaling_0.5"):
+        record = json.loads((tmp_path / "table" / row / "run1" / "run.json").read_text())
+        assert record["settings"]["replicas"] == 2
+    process = run_program("reproduce", *flags, cwd=tmp_path)
+    assert process.returncode == 1
+    assert "another scale: cpu_replicas (2 there, None now)" in process.stderr
 
 
 def _table(folder, **facts):

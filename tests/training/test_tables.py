@@ -237,6 +237,7 @@ def test_the_smallest_depth_is_that_of_the_family_and_branch(number, name, depth
             Scale(None, 100, 32, "some/set.npz"),
             "100 of 156,250 steps, batch 32 instead of 64, set.npz instead of cifar10",
         ),
+        (1, "identity", Scale(cpu_replicas=2), "batch norm over 1/2 of the batch"),
         (1, "identity", Scale(image_size=16), "images resized to 16 pixels"),
         (5, "original_152", Scale(image_size=112), "trained at 112 of 224 pixels, tested at 160 of 320"),
     ],
