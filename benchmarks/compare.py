@@ -25,7 +25,10 @@ flags.DEFINE_list(
 )
 flags.DEFINE_multi_enum("task", list(TASKS), list(TASKS), "what is measured; may be given several times")
 flags.DEFINE_multi_string(
-    "contestants", ["*"], "pattern of contestants' names, like 'PyTorch*'; may be given several times"
+    "contestants",
+    ["*"],
+    "pattern of contestants' names, like 'PyTorch*'; may be given several times. The first one that fits the first "
+    "pattern is the one that all others take turns with",
 )
 flags.DEFINE_bool("torch_compile", False, "whether torch.compile is among the contestants")
 flags.DEFINE_integer("turns", 5, "turns of each contestant", lower_bound=1)

@@ -34,13 +34,15 @@ def chosen_nets(entries: list[str]) -> list[Net]:
 
 
 def chosen_contestants(patterns: list[str], torch_compile: bool) -> list[Contestant]:
-    """Returns those whose names fit one of the patterns."""
-    found = [
+    """Returns those whose names fit one of the patterns, in the patterns' order."""
+    fitting = [
         contestant
+        for pattern in patterns
         for contestant in CONTESTANTS
-        if any(fnmatch.fnmatchcase(contestant.name, pattern) for pattern in patterns)
+        if fnmatch.fnmatchcase(contestant.name, pattern)
         and (torch_compile or contestant.setting != "torch.compile")
     ]
+    found = list(dict.fromkeys(fitting))
     if not found:
         names = "; ".join(contestant.name for contestant in CONTESTANTS)
         raise UserError(f"--contestants={','.join(patterns)} fits none of: {names}.")

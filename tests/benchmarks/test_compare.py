@@ -190,6 +190,8 @@ def test_which_nets_and_contestants_are_chosen():
     assert comparison.chosen_contestants(["*"], torch_compile=True) == list(CONTESTANTS)
     names = [contestant.name for contestant in comparison.chosen_contestants(["PyTorch*"], torch_compile=False)]
     assert names == ["PyTorch, bfloat16", "PyTorch, float32", "PyTorch, bfloat16, a process per core"]
+    chosen = comparison.chosen_contestants(["*process per core", "PyTorch, *16", "PyTorch*"], torch_compile=False)
+    assert [contestant.name for contestant in chosen] == [names[2], names[0], names[1]]
     with pytest.raises(UserError, match="--contestants=x fits none of: keras_preresnet, bfloat16; "):
         comparison.chosen_contestants(["x"], torch_compile=False)
 
