@@ -39,8 +39,7 @@ def chosen_contestants(patterns: list[str], torch_compile: bool) -> list[Contest
         contestant
         for pattern in patterns
         for contestant in CONTESTANTS
-        if fnmatch.fnmatchcase(contestant.name, pattern)
-        and (torch_compile or contestant.setting != "torch.compile")
+        if fnmatch.fnmatchcase(contestant.name, pattern) and (torch_compile or contestant.setting != "torch.compile")
     ]
     found = list(dict.fromkeys(fitting))
     if not found:
