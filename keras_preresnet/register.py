@@ -100,6 +100,14 @@ _ROWS = (
         net={**_BASIC, "units": (3, 3, 3)},
     ),
     _on_cifar10(
+        model="PreResNet56",
+        sha256="055b5aeeaab0b1683fa70a077fad3bd706eefedb1c0b320331041239d76850e5",
+        test_error=8.11,  # 811 of 10,000.
+        parameters=853_018,
+        recipe="--recipe=quick --precision=mixed_bfloat16 --cpu_replicas=2",
+        net={**_BASIC, "units": (9, 9, 9)},
+    ),
+    _on_cifar10(
         model="PreResNet164",
         sha256="16f7cb55ed8f716b6eeaa09ea14df58566524db080a8db79db88556e4ba4498b",
         test_error=7.95,  # 795 of 10,000.
