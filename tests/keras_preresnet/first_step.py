@@ -1,9 +1,10 @@
 """Run by test_budget.py in a process of its own: seconds until a net has made its first training step, as JSON.
 
-Arguments: the name of the net, the batch size, the dtype policy.
+Arguments: the name of the net, the batch size, the dtype policy, "remat" or nothing.
 """
 
 import json
+import resource
 import sys
 import time
 
@@ -31,7 +32,7 @@ def main():
     name, batch, policy = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     images, labels = tf.random.normal([batch, 32, 32, 3]), tf.zeros([batch], tf.int32)
     start = time.perf_counter()
-    model = keras_preresnet.create_model(name, dtype=policy)
+    model = keras_preresnet.create_model(name, dtype=policy, remat="remat" in sys.argv)
     built = time.perf_counter()
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(model.trainable_variables)
@@ -51,6 +52,7 @@ def main():
                 "first step": first - traced,
                 "second step": second - first,
                 "to the end of the first step": first - start,
+                "peak, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
                 "losses": losses,
             }
         )
