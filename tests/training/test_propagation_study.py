@@ -138,7 +138,7 @@ def test_the_tutorials_numbers_are_those_of_the_files_beside_it():
             residue(after, "split_residue"),
             *(nets[net]["backward_gain"] for net in (before, after)),
         ]
-        assert found == pytest.approx([float(number) for number in shown], rel=0.02)
+        assert found == pytest.approx([float(number) for number in shown], rel=0.03)
 
 
 def test_a_run_under_way_is_measured_from_its_newest_checkpoint(trained, tmp_path, capsys):
