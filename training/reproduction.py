@@ -9,6 +9,7 @@ import keras
 from keras_preresnet.validation import near
 from training import evaluation_job, job
 from training.data import find_data
+from training.devices import choose_strategy
 from training.errors import Diverged, UserError
 from training.files import disk_errors, read_json, require_writable, write_text
 from training.interruption import Stopped, StopSignal
@@ -62,6 +63,8 @@ class Reproduction:
             Stopped: if it was told to stop; what was begun has saved a checkpoint.
         """
         self._require_possible()
+        if self.scale.cpu_replicas:  # Before TFDS does anything: a CPU that is in use cannot be split.
+            choose_strategy(cpu_replicas=self.scale.cpu_replicas)
         left = self._left()
         self._require_data(left)
         print(f"table {self.table.number}: {len(left)} of {self.runs * len(self.rows)} runs to make; {self.folder}")

@@ -243,6 +243,19 @@ def test_row_after_row_runs_on_two_replicas(tmp_path, data):
     assert "another scale: cpu_replicas (2 there, None now)" in process.stderr
 
 
+def test_the_cpu_is_split_before_the_data_is_looked_for(tmp_path, data, monkeypatch):
+    """Looking for a set of TFDS makes TensorFlow use the CPU, which cannot be split afterwards."""
+    calls = []
+    monkeypatch.setattr("training.reproduction.choose_strategy", lambda cpu_replicas: calls.append(cpu_replicas))
+
+    def find_data(*place):
+        raise UserError(f"asked after {calls}")
+
+    monkeypatch.setattr("training.reproduction.find_data", find_data)
+    with pytest.raises(UserError, match=r"asked after \[2\]"):
+        reproduction(1, tmp_path / "table", data, cpu_replicas=2).run()
+
+
 def _table(folder, **facts):
     folder.mkdir(exist_ok=True)
     scale = Scale("20", 2000, precision="mixed_bfloat16").record()
