@@ -60,18 +60,11 @@ class PackagedWeights:
 
 
 def _on_cifar10(recipe: str, net: dict, **figures) -> PackagedWeights:
-    """A row of a net trained by `training.train --data=cifar10`; `net` is what differs from the nets of Section 3."""
-    common = {
-        "family": "cifar",
-        "stem_width": 16,
-        "design": "full_preactivation",
-        "shortcut": "identity",
-        "shortcut_options": {},
-    }
+    """A row of a net that `training.train --data=cifar10` has trained with the further flags `recipe`."""
     return PackagedWeights(
         weights="cifar10",
         recipe=f"python -m training.train --data=cifar10 --model={figures['model']} {recipe}",
-        net={**common, **net},
+        net=net,
         value_range=(0, 255),
         mean=(125.3, 123.0, 113.9),
         deviation=(63.0, 62.1, 66.7),
@@ -83,8 +76,22 @@ def _on_cifar10(recipe: str, net: dict, **figures) -> PackagedWeights:
     )
 
 
-_BASIC = {"branch": "basic", "widths": (16, 32, 64), "widening": "zero_padding", "stride_place": None}
+_PREACTIVATION = {
+    "family": "cifar",
+    "stem_width": 16,
+    "design": "full_preactivation",
+    "shortcut": "identity",
+    "shortcut_options": {},
+}
+_BASIC = {
+    **_PREACTIVATION,
+    "branch": "basic",
+    "widths": (16, 32, 64),
+    "widening": "zero_padding",
+    "stride_place": None,
+}
 _BOTTLENECK = {
+    **_PREACTIVATION,
     "branch": "bottleneck",
     "widths": (64, 128, 256),
     "widening": "projection",

@@ -54,11 +54,15 @@ def named_net(source: str | None) -> str | None:
     """Returns the net that `source` names, "PreResNet56" of "PreResNet56:cifar10" or of a run folder; None if none."""
     if source is None:
         return None
-    record = Path(source) / "run.json"
-    if record.is_file():
-        return read_json(record)["settings"]["model"]
-    net, colon, _ = source.partition(":")
-    return net if colon and not Path(source).suffix else None
+    record = read_json(Path(source) / "run.json", keys=("settings",))
+    return record["settings"].get("model") if record else _packaged(source)[0]
+
+
+def _packaged(source):
+    """The net and the weights of "PreResNet56:cifar10", two times None of a path or a name of weights alone."""
+    net, colon, weights = source.partition(":")
+    path = Path(source)
+    return (net, weights) if colon and not path.suffix and not path.exists() else (None, None)
 
 
 def _found(source, name):
@@ -71,13 +75,14 @@ def _found(source, name):
         raise UserError(f"--init_from={source} is refused: there is no such file.")
     if path.exists():
         return str(path)
-    net, colon, weights = source.partition(":")
-    if colon:
-        with user_errors(ValueError):
-            row = weights_info(net, weights)
-        if row.model.lower() != name.lower():
-            raise UserError(f"--init_from={source} is refused with --model={name}; give --model={row.model}.")
-    return weights if colon else source
+    net, weights = _packaged(source)
+    if net is None:
+        return source
+    with user_errors(ValueError):
+        row = weights_info(net, weights)
+    if row.model.lower() != name.lower():
+        raise UserError(f"--init_from={source} is refused with --model={name}; give --model={row.model}.")
+    return weights
 
 
 def _classes(weights):

@@ -157,6 +157,7 @@ def test_without_a_model_the_net_is_the_one_that_is_started_from(tmp_path):
     [
         (("--init_from=nowhere.keras",), "--init_from=nowhere.keras is refused: there is no such file"),
         (("--init_from=cifar11",), "--init_from=cifar11 is refused: None, packaged weights (there are"),
+        (("--init_from=cifar10", "--design=original"), "--init_from=cifar10 is packaged for PreResNet20"),
         (("--init_from=cifar10", "--design=original"), "another net than PreResNet20 (design="),
         (("--init_from=PreResNet164:cifar10", "--design=original"), "another net than PreResNet164 (design="),
         (
