@@ -1,5 +1,6 @@
 """The devices of a run: one, several of one machine, or those of several machines (TF_CONFIG)."""
 
+import functools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -42,13 +43,23 @@ def choose_strategy(distribute: str = "auto", cpu_replicas: int = 1) -> tf.distr
             return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     if cpu_replicas > 1:
-        return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(cpu_replicas)])
+        return _mirrored(tuple(f"CPU:{index}" for index in range(cpu_replicas)))
     if distribute == "mirrored" and len(gpus) < 2:
         raise UserError(
             f"--distribute=mirrored needs two GPUs, and {len(gpus)} are here; "
             "--cpu_replicas=2 tries it on a split CPU, --distribute=none takes one device."
         )
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 and distribute != "none" else tf.distribute.get_strategy()
+    return _mirrored() if len(gpus) > 1 and distribute != "none" else tf.distribute.get_strategy()
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...] | None = None) -> tf.distribute.Strategy:
+    """One for all runs of a process: each strategy numbers its reductions anew, and TensorFlow knows them by number.
+
+    A second one over the same devices is stopped when a number meets another dtype: "Collective instance 452 expected
+    type 0 and data_type 2 but got type 0 and data_type 1".
+    """
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _workers():
