@@ -8,11 +8,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import pytest
 import tensorflow as tf
+from seeds import draw_anew
 
 gc.freeze()  # The half million objects of TensorFlow need not be looked through again and again.
+gc.set_threshold(50_000, 20, 100)  # Nor those of every net that has been built.
 if "PYTEST_XDIST_WORKER" in os.environ:  # The workers share the cores: one thread each.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+keras.utils.set_random_seed(0)
 
 
 LONGEST = (
@@ -46,7 +49,7 @@ def pytest_collection_modifyitems(items):
 def _fresh_keras():
     """The same random numbers before each test, the same global dtype policy and image format after it."""
     policy, image_format = keras.config.dtype_policy(), keras.config.image_data_format()
-    keras.utils.set_random_seed(0)
+    draw_anew(0)
     yield
     keras.config.set_dtype_policy(policy)
     keras.config.set_image_data_format(image_format)

@@ -22,17 +22,26 @@ def test_its_python_runs():
     assert names["model"](np.zeros((2, 32, 32, 3), "float32")).shape == (2, 10)
 
 
+ROWS = re.findall(r"^\| (\d+) \| ([\d, ]+) \w+ \| ([\d,]+) \| ([\d,]+) \|$", TEXT, re.MULTILINE)
+QUICK = ("20", "164", "18", "50")
+
+
+def test_its_table_has_every_depth():
+    assert {f"PreResNet{row[0]}" for row in ROWS} == set(keras_preresnet.list_models("PreResNet*"))
+
+
 @pytest.mark.parametrize("prefix", ["PreResNet", "ResNet"])
-def test_its_counts_are_those_of_the_nets(prefix):
-    rows = re.findall(r"^\| (\d+) \| ([\d, ]+) \w+ \| ([\d,]+) \| ([\d,]+) \|$", TEXT, re.MULTILINE)
-    assert len(rows) == 14
-    for depth, units, pre, original in rows:
-        with undrawn():
-            net = keras_preresnet.create_model(f"{prefix}{depth}")
-        count = sum(int(np.prod(weight.shape)) for weight in net.trainable_weights)
-        assert count == int((pre if prefix == "PreResNet" else original).replace(",", ""))
-        stacked = [layer.count + 1 for layer in net.layers if isinstance(layer, keras_preresnet.UnitStack)]
-        assert stacked == [int(number) for number in units.split(",")]
+@pytest.mark.parametrize(
+    "row", [pytest.param(r, marks=() if r[0] in QUICK else pytest.mark.slow, id=r[0]) for r in ROWS]
+)
+def test_its_counts_are_those_of_the_nets(row, prefix):
+    depth, units, pre, original = row
+    with undrawn():
+        net = keras_preresnet.create_model(f"{prefix}{depth}")
+    count = sum(int(np.prod(weight.shape)) for weight in net.trainable_weights)
+    assert count == int((pre if prefix == "PreResNet" else original).replace(",", ""))
+    stacked = [layer.count + 1 for layer in net.layers if isinstance(layer, keras_preresnet.UnitStack)]
+    assert stacked == [int(number) for number in units.split(",")]
 
 
 def test_its_links_lead_somewhere():

@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from seeds import draw_anew
 
 from benchmarks.stock import stock_preresnet
 from keras_preresnet import ResidualNetwork
@@ -56,7 +57,7 @@ def _copy(ours, stock):
     [(14, "basic", "cifar"), (20, "bottleneck", "cifar"), (18, "basic", "imagenet"), (50, "bottleneck", "imagenet")],
 )
 def test_stock_layers_with_our_weights_give_our_outputs(depth, branch, family):
-    keras.utils.set_random_seed(0)
+    draw_anew(0)
     settings = {"family": family, "input_shape": (32, 32, 3), "classes": 10}
     ours = ResidualNetwork(depth, branch=branch, widening="projection", unroll=False, **settings)
     for _ in range(8):

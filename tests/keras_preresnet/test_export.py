@@ -5,6 +5,8 @@ import sys
 import keras
 import numpy as np
 import pytest
+from library_helpers import thinned
+from seeds import draw_anew
 
 from keras_preresnet import ResidualNetwork
 from keras_preresnet.export import export_saved_model, float32_copy, with_temperature
@@ -31,7 +33,7 @@ np.savez(sys.argv[3], one=one["probabilities"], **texts)
 
 def trained_net(design="full_preactivation", shortcut="identity", dtype="float32", **options):
     """A small net whose weights and statistics are no longer what they began as."""
-    keras.utils.set_random_seed(2)
+    draw_anew(2)
     settings = {"units": (3, 2), "widths": (8, 16), "stem_width": 8, "classes": 3, "input_shape": (8, 8, 3)}
     model = ResidualNetwork(design=design, shortcut=shortcut, dtype=dtype, **{**settings, **options})
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
@@ -77,8 +79,7 @@ def test_names_that_do_not_fit_the_classes_are_refused_before_anything_is_writte
     assert not (tmp_path / "net").exists()
 
 
-@pytest.mark.parametrize("unroll", [None, False, True])
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(("unroll", "dtype"), thinned([None, False, True], ["mixed_bfloat16", "mixed_float16"]))
 def test_a_float32_copy_has_the_weights_and_computes_in_float32(dtype, unroll):
     model = trained_net(dtype=dtype)
     copy = float32_copy(model, unroll)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from seeds import draw_anew
 
 from keras_preresnet import ResidualNetwork, ResidualUnit, UnitStack
 from keras_preresnet.export import export_saved_model, float32_copy
@@ -15,7 +16,7 @@ SAME = Preprocessing((0.0,) * 3, (1.0,) * 3)
 
 def _frozen_net(what, unroll=False):
     """A small net with statistics of its own, of which the whole or one stack is frozen, and which has run since."""
-    keras.utils.set_random_seed(3)
+    draw_anew(3)
     model = ResidualNetwork(
         units=(6, 2), widths=(4, 8), stem_width=4, classes=3, input_shape=(8, 8, 3), unroll=unroll, dtype="float32"
     )

@@ -141,7 +141,14 @@ def test_fit_keeps_the_model_in_checkpoints(tmp_path):
     assert_close(again.get_weights(), model.get_weights(), 0)
 
 
-@pytest.mark.parametrize(("policy", "remat"), [("float32", False), ("mixed_bfloat16", True), ("mixed_float16", False)])
+@pytest.mark.parametrize(
+    ("policy", "remat"),
+    [
+        pytest.param("float32", False, marks=pytest.mark.slow),  # As in the checkpoints above.
+        ("mixed_bfloat16", True),
+        ("mixed_float16", False),
+    ],
+)
 def test_fit_learns(policy, remat):
     """Sixteen images by heart."""
     model = compiled(looped(dtype=policy, remat=remat))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from image_files import encode, png
+from seeds import draw_anew
 
 from keras_preresnet import ResidualNetwork
 from keras_preresnet.export import export_saved_model
@@ -41,7 +42,7 @@ ODD = {
 
 
 def _net(channels=3, side=8, **options):
-    keras.utils.set_random_seed(2)
+    draw_anew(2)
     settings = {"units": (2,), "widths": (8,), "stem_width": 8, "classes": 3, "input_shape": (side, side, channels)}
     return ResidualNetwork(**{**settings, **options})
 

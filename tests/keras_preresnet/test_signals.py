@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from library_helpers import BRANCH_NAMES, DESIGN_NAMES, SHORTCUT_NAMES, assert_close, normal, numpy
+from library_helpers import BRANCH_NAMES, DESIGN_NAMES, SHORTCUT_NAMES, assert_close, normal, numpy, thinned
 from propagation_helpers import LABELS, scaled, signals_of, small_net, zero_last_convolutions
 
 from keras_preresnet import PreResNet20, ResidualNetwork
@@ -24,8 +24,7 @@ def outputs_of(model, training):
     return stages, gradients, loss
 
 
-@pytest.mark.parametrize("shortcut", SHORTCUT_NAMES)
-@pytest.mark.parametrize("design", DESIGN_NAMES)
+@pytest.mark.parametrize(("shortcut", "design"), thinned(SHORTCUT_NAMES, DESIGN_NAMES))
 def test_the_walk_is_the_net_forward_and_backward(design, shortcut):
     training = shortcut != "dropout"  # In training the net draws other masks than the walk.
     model = small_net(shortcut, design)

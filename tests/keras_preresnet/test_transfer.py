@@ -40,8 +40,8 @@ BODY = ("stem_conv", "stem_norm", "stage1_unit1", "stage1_units", "stage2_unit1"
     [
         ("stem", 2, "float32"),
         ("stage1", 4, "mixed_bfloat16"),
-        ("stage2", 6, "float32"),
-        ("head", 7, "float32"),
+        pytest.param("stage2", 6, "float32", marks=pytest.mark.slow),
+        pytest.param("head", 7, "float32", marks=pytest.mark.slow),
         (None, 7, "mixed_bfloat16"),
     ],
     ids=str,

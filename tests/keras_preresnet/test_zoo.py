@@ -14,6 +14,13 @@ from keras_preresnet.zoo import net_facts
 CIFAR = (20, 32, 44, 56, 110, 164, 1001, 1202)
 IMAGENET = (18, 34, 50, 101, 152, 200)
 NAMES = [f"{prefix}{depth}" for prefix in ("PreResNet", "ResNet") for depth in CIFAR + IMAGENET]
+# Of the original nets a few quickly; test_depths.py builds the others.
+BUILT = [
+    pytest.param(
+        name, marks=() if name.startswith("Pre") or name[6:] in ("20", "164", "18", "50") else pytest.mark.slow
+    )
+    for name in NAMES
+]
 BOTTLENECKS = (164, 1001, 50, 101, 152, 200)
 
 
@@ -51,7 +58,7 @@ def test_a_name_says_depth_family_and_branch(name, facts):
     assert net_facts(name) == facts
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BUILT)
 def test_every_name_builds_its_net(name):
     depth = int(name.split("Net")[1])
     with undrawn():

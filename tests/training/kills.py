@@ -29,11 +29,12 @@ FLAGS = (
     "--steps_per_checkpoint=10",
     "--steps_per_evaluation=25",
     "--steps_per_log=15",
+    "--noexport",
 )
 
 
 def _flags(folder: Path, steps: int) -> tuple[str, ...]:
-    return *FLAGS, f"--train_steps={steps}", f"--run_dir={folder / 'run'}", f"--saved_model_dir={folder / 'net'}"
+    return *FLAGS, f"--train_steps={steps}", f"--run_dir={folder / 'run'}"
 
 
 def start(folder: Path, steps: int) -> subprocess.Popen:

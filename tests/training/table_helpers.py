@@ -10,6 +10,7 @@ from training.scales import Scale
 from training.table_results import FINISHED, Line, RunResult
 from training.tables import TABLES, Table
 
+REPORT = {"table.json", "table.md", "table.csv", "table.html", "curves.png", "curves.svg"}
 ENVIRONMENT = {
     "processor": "Abacus",
     "cores": 2,

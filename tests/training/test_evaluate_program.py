@@ -33,7 +33,7 @@ def evaluated(work):
         "file": ("--net=run/model.keras", "--output_dir=of_file", "--batch_size=7"),
         "saved_model": ("--net=net", "--data=digits"),
     }.items():
-        process = run_program("evaluate", *arguments, cwd=work, fresh=source == "run")
+        process = run_program("evaluate", *arguments, cwd=work)
         assert process.returncode == 0, process.stderr
         own = f"evaluation/{work.name}_net"
         folder = work / {"run": "run/evaluation", "file": "of_file", "saved_model": own}[source]

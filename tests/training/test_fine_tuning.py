@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from programs import messages, run_program
+from seeds import draw_anew
 from sklearn.datasets import load_digits
 
 from keras_preresnet import ResidualNetwork, model_class_names, model_preprocessing
@@ -21,7 +22,7 @@ BATCH = DRAW.normal(size=(8, 8, 8, 1)).astype("float32"), DRAW.integers(0, 3, 8)
 
 
 def _step(precision="float32", shortcut="identity", **settings):
-    keras.utils.set_random_seed(3)
+    draw_anew(3)
     model = ResidualNetwork(**NET, dtype=precision, shortcut=shortcut)
     return TrainingStep(model, Recipe(**{**RECIPE, **settings}), precision)
 
@@ -102,7 +103,7 @@ def work(tmp_path_factory):
 
 
 def _few(work, name, *flags):
-    own = (f"--run_dir={name}", f"--saved_model_dir={name}_net", "--crop_padding=1", "--noflip")
+    own = (f"--run_dir={name}", "--noexport", "--crop_padding=1", "--noflip")
     steps = ("--batch_size=25", "--train_steps=60", "--learning_rate=0.05")
     process = run_program("train", "--data=few.npz", *own, *steps, *flags, cwd=work)
     assert process.returncode == 0, process.stderr
@@ -116,16 +117,21 @@ def tuned(work):
     return _few(work, "tuned", "--init_from=PreResNet20:cifar10", "--body_rate=1")
 
 
+@pytest.mark.slow
 def test_a_net_trained_on_photographs_learns_digits_from_five_of_each_better_than_a_new_one(work, tuned):
-    output, tuned = tuned
+    _, tuned = tuned
     _, scratch = _few(work, "scratch", "--recipe=fine_tune", "--head_steps=0", "--body_rate=1")
-    assert "starting from PreResNet20:cifar10; the classifier is new, for the 10 classes of few.npz" in output
-    assert (tuned["settings"]["recipe"], tuned["settings"]["head_steps"]) == ("fine_tune", 12)
     print(f"tuned {tuned['result']['test_error']:.1f} %, from scratch {scratch['result']['test_error']:.1f} %")
     assert tuned["result"]["test_error"] < scratch["result"]["test_error"] - 5
+    assert scratch["data"]["preprocessing"]["mean"] != [125.3, 123.0, 113.9]
+
+
+def test_fine_tuned_weights_keep_their_preprocessing_and_get_the_classes_of_the_new_data(work, tuned):
+    output, tuned = tuned
+    assert "starting from PreResNet20:cifar10; the classifier is new, for the 10 classes of few.npz" in output
+    assert (tuned["settings"]["recipe"], tuned["settings"]["head_steps"]) == ("fine_tune", 12)
     # The preprocessing is that of the weights, not of the new images, and goes with the net.
     assert tuned["data"]["preprocessing"]["mean"] == [125.3, 123.0, 113.9]
-    assert scratch["data"]["preprocessing"]["mean"] != [125.3, 123.0, 113.9]
     net = keras.saving.load_model(work / "tuned" / "model.keras")
     assert model_class_names(net) == tuple("0123456789")
     assert model_preprocessing(net).mean == (125.3, 123.0, 113.9)
@@ -139,7 +145,7 @@ def test_the_same_classes_keep_their_classifier(work, tuned):
         "--learning_rate=0",
         "--run_dir=again",
     )
-    process = run_program("train", *flags, "--saved_model_dir=again_net", cwd=work)
+    process = run_program("train", *flags, "--noexport", cwd=work)
     assert process.returncode == 0, process.stderr
     assert "starting from tuned/model.keras, its classifier included" in process.stdout
 

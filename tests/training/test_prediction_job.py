@@ -5,13 +5,13 @@ import json
 import os
 import sys
 
-import keras
 import numpy as np
 import pytest
 from image_files import encode
 from matplotlib.image import imread
 from programs import messages, run_program
 from rich.console import Console
+from seeds import draw_anew
 
 from keras_preresnet import ResidualNetwork
 from keras_preresnet.export import export_saved_model
@@ -27,7 +27,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
-    keras.utils.set_random_seed(2)
+    draw_anew(2)
     model = ResidualNetwork(units=(1,), widths=(8,), stem_width=8, classes=4, input_shape=(8, 8, 3))
     return export_saved_model(model, tmp_path_factory.mktemp("net"), Preprocessing((99,) * 3, (50,) * 3), NAMES)
 

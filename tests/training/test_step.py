@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from seeds import draw_anew
 
 from keras_preresnet import ResidualNetwork
 from training.recipes import Recipe
@@ -13,7 +14,7 @@ RECIPE = {"batch_size": 8, "warmup_steps": 0, "learning_rate": 0.1, "learning_ra
 
 
 def _net(dtype=None):
-    keras.utils.set_random_seed(1)
+    draw_anew(1)
     return ResidualNetwork(units=(2,), widths=(8,), stem_width=8, classes=3, input_shape=(8, 8, 1), dtype=dtype)
 
 

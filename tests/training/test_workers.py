@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from device_helpers import free_ports
 from programs import environment, messages, run_program
-from test_devices import free_ports
 
 FLAGS = (
     "--data=set.npz",
