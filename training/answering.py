@@ -17,6 +17,7 @@ from keras_preresnet.preprocessing import Preprocessing
 from training.errors import UserError, user_errors
 from training.file_net import RUNTIMES, FileNet, load_file_net
 from training.files import read_json
+from training.packaged import packaged_pair
 from training.shapes import Shape, describe, require_side
 
 GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
@@ -165,8 +166,9 @@ def load_net(path: str, needed: str = NEEDED) -> KerasNet | SavedModelNet | File
         UserError: if it is none of these, damaged, or holds Python code or layers that are neither Keras's nor ours.
     """
     folder = Path(path)
-    if ":" in path and not folder.exists():
-        return _load_packaged(*path.split(":", 1))
+    pair = packaged_pair(path)
+    if pair:
+        return _load_packaged(*pair)
     if folder.is_dir() and (folder / "run.json").exists():
         if not (folder / "model.keras").exists():
             raise UserError(

@@ -11,6 +11,7 @@ from keras_preresnet.weights import read_arrays
 from training.data import ImageData
 from training.errors import UserError, user_errors
 from training.files import read_json
+from training.packaged import packaged_pair
 
 
 def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[keras.Model, ImageData]:
@@ -55,14 +56,10 @@ def named_net(source: str | None) -> str | None:
     if source is None:
         return None
     record = read_json(Path(source) / "run.json", keys=("settings",))
-    return record["settings"].get("model") if record else _packaged(source)[0]
-
-
-def _packaged(source):
-    """The net and the weights of "PreResNet56:cifar10", two times None of a path or a name of weights alone."""
-    net, colon, weights = source.partition(":")
-    path = Path(source)
-    return (net, weights) if colon and not path.suffix and not path.exists() else (None, None)
+    if record:
+        return record["settings"].get("model")
+    pair = packaged_pair(source)
+    return pair and pair[0]
 
 
 def _found(source, name):
@@ -75,14 +72,14 @@ def _found(source, name):
         raise UserError(f"--init_from={source} is refused: there is no such file.")
     if path.exists():
         return str(path)
-    net, weights = _packaged(source)
-    if net is None:
+    pair = packaged_pair(source)
+    if pair is None:
         return source
     with user_errors(ValueError):
-        row = weights_info(net, weights)
+        row = weights_info(*pair)
     if row.model.lower() != name.lower():
         raise UserError(f"--init_from={source} is refused with --model={name}; give --model={row.model}.")
-    return weights
+    return row.weights
 
 
 def _classes(weights):

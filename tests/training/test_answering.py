@@ -43,7 +43,8 @@ def _refused(path):
 def test_a_path_that_is_none(tmp_path):
     exported = "a SavedModel, an exported .onnx or .tflite file"
     needed = f"a run folder, a .keras file, {exported}, or packaged weights as PreResNet20:cifar10 are needed"
-    assert _refused(tmp_path / "none") == f"--net={tmp_path / 'none'} does not exist; {needed}."
+    for name in ("none", "a:b.keras"):
+        assert _refused(tmp_path / name) == f"--net={tmp_path / name} does not exist; {needed}."
     (tmp_path / "net.h5").write_bytes(b"")
     assert _refused(tmp_path / "net.h5") == f"--net={tmp_path / 'net.h5'} is refused: {needed}."
     assert _refused(tmp_path) == f"--net={tmp_path} holds no net; {needed}."
