@@ -14,6 +14,8 @@ from benchmarks.processes import Measured
 from training.files import write_text, written_at_once
 from training.plots import save_figure
 
+OF_A_ROW = ("multiply_adds", "threads")  # Other facts are those of all contestants.
+
 PASSES = {TRAINING: 3}  # Gradients to data and to weights cost as much as the forward pass each.
 
 
@@ -131,7 +133,7 @@ def write_report(results: Sequence[Measured], out: Path) -> pd.DataFrame:
     frame = frame_of(results)
     environment = next((r.facts for r in results if r.job.package == OURS and r.facts), {})
     accelerators = environment.get("accelerators")
-    about = ", ".join(f"{name} {value}" for name, value in environment.items() if name != "multiply_adds")
+    about = ", ".join(f"{name} {value}" for name, value in environment.items() if name not in OF_A_ROW)
     about += "" if accelerators else "\n\nNo accelerator here: figures on a GPU are not measured."
     write_text(out / "table.md", f"{about}\n\n{table_of(frame)}")
     with written_at_once(out / "table.csv") as partial:

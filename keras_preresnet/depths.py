@@ -76,6 +76,6 @@ def _imagenet_units(depth, branch):
     if branch not in (None, own):
         raise ValueError(
             f"branch={branch!r} is refused: the ImageNet net of depth={depth} is one of {own} units; "
-            f"for another branch give units={units} instead of the depth."
+            f"for another branch call ResidualNetwork(units={units}, branch={branch!r}, family='imagenet')."
         )
     return own, units

@@ -94,7 +94,7 @@ def export_saved_model(
     warmup: bool = False,
     temperature: float = 1.0,
 ) -> Path:
-    """Writes a SavedModel to `directory/<version>/`, the version being the lowest that is free, and returns its path.
+    """Writes a SavedModel to `directory/<version>/`, one more than the highest version there, and returns its path.
 
     Its endpoints, as `keras_preresnet.serving.Endpoints` says what they take and return:
         predict, also serving_default: `images`, uint8.
@@ -132,8 +132,11 @@ def export_saved_model(
     target = directory / str(max(taken, default=0) + 1)
     partial = directory / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    _write(endpoints, partial, warmup, temperature)
-    return partial.rename(target)
+    try:
+        _write(endpoints, partial, warmup, temperature)
+        return partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # Of what could not be finished.
 
 
 def _write(endpoints, path, warmup, temperature):

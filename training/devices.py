@@ -22,8 +22,8 @@ def choose_strategy(distribute: str = "auto", cpu_replicas: int = 1) -> tf.distr
         distribute: "none"; "mirrored" over the GPUs of this machine; "multi_worker" over the processes that TF_CONFIG
             names; "auto": the last that applies.
         cpu_replicas: More than 1 splits the CPU: each replica computes its share of the batch on its share of the
-            cores, with batch norm over that share alone. One for each core is faster than all cores at one operation
-            after another.
+            cores, with batch norm over that share alone. One for each core is faster on small images than all
+            cores at one operation after another.
 
     Raises:
         UserError: if the devices are not there, or two settings exclude each other.

@@ -152,11 +152,15 @@ def require_fit(net: KerasNet | SavedModelNet | FileNet, data: ImageData, image_
 
 
 def default_folder(net: str) -> Path:
-    """Returns the folder `evaluation` of the net's run; if there is no run, `evaluation/<net>` where the process is."""
+    """Returns the folder `evaluation` of the net's run; if there is no run, `evaluation/<net>` where the process is.
+
+    Of best.keras in a run it is `evaluation_best`, beside that of the net at the end.
+    """
     path = Path(net)
     run_folder = path if path.is_dir() else path.parent
     if (run_folder / "run.json").exists():
-        return run_folder / "evaluation"
+        other = path.stem if path.suffix == ".keras" and path.name != "model.keras" else None
+        return run_folder / ("_".join(filter(None, ("evaluation", other))))
     parts = path.resolve().parts[-2:] if path.exists() else [net.replace(":", "_").replace("/", "_")]
     return Path("evaluation") / "_".join(parts).lower()
 

@@ -1,4 +1,4 @@
-"""The export of a trained net: each artifact compared with the net on real images before it gets its name."""
+"""The export of a trained net: each ONNX and LiteRT file compared with it on real images before it gets its name."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -16,9 +16,12 @@ from training.errors import UserError
 def written_at_once(path: Path) -> Iterator[Path]:
     """A context to write a file in by another name; whoever reads `path` finds the old file or the new one."""
     partial = path.with_name(f".partial.{path.name}")  # With its ending, by which some libraries choose the format.
-    yield partial
-    to_disk(partial)  # Else the rename could be on the disk before what it names.
-    os.replace(partial, path)
+    try:
+        yield partial
+        to_disk(partial)  # Else the rename could be on the disk before what it names.
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)  # Of what could not be finished.
 
 
 def to_disk(path: Path) -> None:

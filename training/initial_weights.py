@@ -68,8 +68,11 @@ def _found(source, name):
         path = path / "model.keras"
         if not path.exists():
             raise UserError(f"--init_from={source} is refused: the folder holds no finished run (no model.keras).")
-    elif path.suffix and not path.exists():
-        raise UserError(f"--init_from={source} is refused: there is no such file.")
+    elif (path.suffix or len(path.parts) > 1) and not path.exists():
+        raise UserError(
+            f"--init_from={source} is refused: there is no such file or run folder; packaged weights are named as "
+            "PreResNet20:cifar10."
+        )
     if path.exists():
         return str(path)
     pair = packaged_pair(source)

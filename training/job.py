@@ -261,7 +261,10 @@ def _open(folder, record, saved_models, strategy):
         raise problem or UserError("the chief refused the run; its own message says why.")
     if answer == finished:
         if is_chief(strategy):
-            print(f"{folder.path} is finished: test error {folder.record['result']['test_error']:.2f} %.")
+            print(
+                f"{folder.path} is finished: test error {folder.record['result']['test_error']:.2f} %; "
+                f"training.export --net={folder.path} makes a SavedModel of it."
+            )
         return False
     if is_chief(strategy):
         _print_plan(record, folder)

@@ -16,7 +16,7 @@ from absl import flags
 from training import prediction_job
 from training.answering import load_saved_model, newest_version
 from training.augmentation import without_draws
-from training.data import ImageData, is_arrays, is_folder, load_data
+from training.data import TEST_FRACTION, ImageData, is_arrays, is_folder, load_data
 from training.errors import UserError, run_program
 from training.evaluation_job import require_fit
 
@@ -26,12 +26,15 @@ flags.DEFINE_string("saved_model", None, "folder of a SavedModel, or of its vers
 flags.DEFINE_string("data", "digits", "data set that the image is of")
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
 flags.DEFINE_string("test_split", None, "TFDS split that the image is of; default: test, or validation")
+flags.DEFINE_string("augmentation", "translation", "of the net's training, which decides how images are cropped")
+flags.DEFINE_float("test_fraction", TEST_FRACTION, "of the net's training, where there is no test set", 0, 1)
+flags.DEFINE_integer("seed", 0, "of the net's training, which decides what was held out", 0, 2**32 - 1)
 flags.DEFINE_integer("index", 0, "which image of the test split", lower_bound=0)
 flags.DEFINE_bool("json", False, "of files, print a line of JSON each")
 flags.DEFINE_string("contact_sheet", None, "of files, PNG to draw them to, as the net sees them, with their labels")
 flags.DEFINE_integer("batch_size", 32, "of files, how many at a time; changes nothing but speed and memory", 1)
 
-OF_TEST_IMAGES = ("data", "data_dir", "test_split", "index")
+OF_TEST_IMAGES = ("data", "data_dir", "test_split", "augmentation", "test_fraction", "seed", "index")
 OF_FILES = ("json", "contact_sheet", "batch_size")
 
 SHADES = " .:-=+*#%@"
@@ -82,7 +85,8 @@ def _ask_about_test_image():
     in_one_form = is_arrays(FLAGS.data)
     sizes = {} if in_one_form else {"image_size": net.image_shape[0]}
     splits = {} if in_one_form or is_folder(FLAGS.data) else {"train_split": "train[:1]"}  # Not needed, but read.
-    data = load_data(FLAGS.data, FLAGS.data_dir, test_split=FLAGS.test_split, **sizes, **splits)
+    held_out = {"augmentation": FLAGS.augmentation, "test_fraction": FLAGS.test_fraction, "seed": FLAGS.seed}
+    data = load_data(FLAGS.data, FLAGS.data_dir, test_split=FLAGS.test_split, **held_out, **sizes, **splits)
     if FLAGS.index >= len(data.test):
         raise UserError(f"--index={FLAGS.index} is refused: {data.name} has {len(data.test)} test images.")
     require_fit(net, data, data.test.image_shape)

@@ -40,7 +40,7 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_bool("tape", True, "compare with one ordinary tape through the whole net, which takes more memory")
 flags.DEFINE_integer("seed", 0, "of initial weights, noise and dropout", 0, 2**31 - 1)
-flags.DEFINE_string("output_dir", None, "default: propagation/<study>")
+flags.DEFINE_string("output_dir", None, "default: propagation/<study>, or the name of the net")
 
 
 def main() -> None:

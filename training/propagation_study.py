@@ -17,7 +17,7 @@ from keras_preresnet.anatomy import describe_net
 from keras_preresnet.propagation import gains, measure_propagation
 from training.answering import KERAS_NEEDED, KerasNet, load_net
 from training.checkpoints import Checkpoints
-from training.data import load_data
+from training.data import is_folder, load_data
 from training.environment import describe_environment
 from training.errors import UserError, user_errors
 from training.evaluation_job import require_fit, test_batches, title
@@ -87,6 +87,15 @@ class PropagationJob:
         """The study that was asked for."""
         return self.study or ("net" if self.net else "shortcuts")
 
+    @property
+    def folder_name(self) -> str:
+        """Of the study, or of the net: those of several lie side by side."""
+        if not self.net:
+            return self.study_name
+        path = Path(self.net).resolve()
+        name = f"{path.parent.name}_{path.stem}" if path.suffix else path.name
+        return name.lower().replace(":", "_")
+
 
 def run(job: PropagationJob) -> None:
     """Measures the nets of the study one after another, and writes table, summary and figure.
@@ -95,7 +104,7 @@ def run(job: PropagationJob) -> None:
         UserError: for settings that exclude each other, an unknown net, or data that does not fit it.
     """
     _require_compatible(job)
-    folder = Path(job.output_dir or f"propagation/{job.study_name}")
+    folder = Path(job.output_dir or f"propagation/{job.folder_name}")
     tf.config.experimental.enable_tensor_float_32_execution(False)
     net = _load(job) if job.net else None
     batch = _Batch(job, net)
@@ -132,7 +141,7 @@ class _Batch:
         self.job = job
         self.data = None
         if job.data != "noise":
-            side = job.image_size or (net.image_shape[0] if net and job.data.startswith(("./", "/")) else None)
+            side = job.image_size or (net.image_shape[0] if net and is_folder(job.data) else None)
             self.data = load_data(job.data, job.data_dir, image_size=side)
             self.images, self.labels, weights = next(iter(test_batches(self.data.test, job.batch_size)))
             if not np.all(weights):

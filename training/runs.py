@@ -52,6 +52,9 @@ class RunFolder:
         require_writable(self.path, "run_dir")
         with user_errors(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "run.json").exists():
+            self._require_empty()  # Before a lock is left in a folder of something else.
+        with user_errors(OSError):
             self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the process ends
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -96,8 +96,9 @@ def _prepare(builder):
     except Exception as error:  # Whatever the network, the server or the disk may raise.
         root = Path(builder.data_dir).parents[2 if builder.builder_config else 1]  # name/config/version
         _remove_empty_folders([root / builder.name, root / "downloads"])
+        why = " ".join([type(error).__name__, *str(error).split("\n")[:1]]).rstrip(".")
         raise UserError(
-            f"{builder.name} {builder.version} is not on disk and could not be downloaded ({type(error).__name__}). "
+            f"{builder.name} {builder.version} is not on disk and could not be downloaded ({why[:200]}). "
             "Set --data_dir or TFDS_DATA_DIR to the folder that holds it, or prepare it where there is a network: "
             f"tfds build {builder.name}."
         ) from error

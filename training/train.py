@@ -55,7 +55,9 @@ flags.DEFINE_enum(
     DISTRIBUTIONS,
     "mirrored: over all GPUs of this machine; multi_worker: over the processes of TF_CONFIG; auto: as it is",
 )
-flags.DEFINE_integer("cpu_replicas", 1, "replicas on parts of the CPU; one for each core is fastest", lower_bound=1)
+flags.DEFINE_integer(
+    "cpu_replicas", 1, "replicas on parts of the CPU; on small images one for each core is fastest", lower_bound=1
+)
 flags.DEFINE_bool("sync_batch_norm", False, "take batch-norm statistics from the whole batch, not from each replica's")
 flags.DEFINE_bool("deterministic", False, "use deterministic operations alone: the same run gives the same bits")
 flags.DEFINE_integer("seed", 0, "of initial weights, held-out images, their order and augmentation", 0, 2**32 - 1)

@@ -73,6 +73,17 @@ def test_versions_count_up_and_nothing_else_is_left(tmp_path):
     assert Preprocessing(**facts["preprocessing"]) == Preprocessing(**PREPROCESSING.to_dict())
 
 
+def test_an_export_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+    def broken(endpoints, path, *_):
+        path.mkdir()
+        raise OSError("full")
+
+    monkeypatch.setattr("keras_preresnet.export._write", broken)
+    with pytest.raises(OSError, match="full"):
+        export_saved_model(trained_net(), tmp_path / "net", PREPROCESSING, NAMES)
+    assert list((tmp_path / "net").iterdir()) == []
+
+
 def test_names_that_do_not_fit_the_classes_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="2 class names for a net of 3 classes"):
         export_saved_model(trained_net(), tmp_path / "net", PREPROCESSING, ("cat", "dog"))

@@ -12,14 +12,12 @@ from library_helpers import (
     assert_close,
     normal,
     numpy,
-    randomize,
     thinned,
 )
-from seeds import draw_anew
+from stack_helpers import WIDTH, gradient_step, new_stack, results, run
 
-from keras_preresnet import ResidualUnit, UnitStack, batch_norm
+from keras_preresnet import ResidualUnit, batch_norm
 
-COUNT, WIDTH = 3, 4
 UNROLLED, LOOP = {"unroll": True}, {"unroll": False}
 REMAT_UNROLLED, REMAT_LOOP = {"unroll": True, "remat": True}, {"unroll": False, "remat": True}
 EAGER = {"graph": False}
@@ -42,46 +40,6 @@ GROUPS = [
 ]
 HALVES = ("mixed_bfloat16", "mixed_float16")
 both_halves = pytest.mark.parametrize("policy", HALVES)
-
-
-def new_stack(unit, form, policy="float32"):
-    """A built stack with weights of its own, the same ones whatever the form."""
-    draw_anew(1)
-    stack = UnitStack(ResidualUnit(WIDTH, dtype=policy, **unit), COUNT, **form)
-    stack.build((None, None, None, WIDTH))
-    return randomize(stack)
-
-
-def gradient_step(stack, training):
-    """A function of x: outputs, gradients to x and to every weight."""
-
-    def step(x):
-        sources = [x, *(v.value for v in stack.trainable_variables)]
-        with tf.GradientTape() as tape:
-            tape.watch(sources)
-            y = stack(x, training=training)
-            wide = y.dtype if y.dtype == tf.float64 else tf.float32
-            loss = tf.reduce_sum(tf.cast(y, wide) * normal(*y.shape[1:], seed=9, dtype=wide))
-        return [y, *tape.gradient(loss, sources)]
-
-    return step
-
-
-def run(stack, training=True, graph=True, batch_size=None):
-    """What `gradient_step` gives, and the statistics that it leaves; the graph may know the size of the batch."""
-    dtype = "float64" if stack.compute_dtype == "float64" else "float32"
-    before = [numpy(v) for v in stack.non_trainable_weights]
-    step = gradient_step(stack, training)
-    if graph:
-        step = tf.function(step, input_signature=[tf.TensorSpec([batch_size, 6, 6, WIDTH], dtype)])
-    outputs = [numpy(v) for v in step(normal(4, 6, 6, WIDTH, dtype=dtype))]
-    after = [numpy(v) for v in stack.non_trainable_weights]
-    assert all(((a != b).all() if training else (a == b).all()) for a, b in zip(after, before, strict=True))
-    return outputs + after
-
-
-def results(unit, form, policy="float32", training=True, graph=True, batch_size=None):
-    return run(new_stack(unit, form, policy), training, graph, batch_size)
 
 
 @every_kind
@@ -107,19 +65,19 @@ def test_with_the_gradient_of_large_tensors(form, shortcut, monkeypatch):
 
 
 @pytest.mark.parametrize(("shortcut", "count"), GROUPS)
-def test_rematerialised_in_groups(shortcut, count, monkeypatch):
+def test_rematerialised_in_groups(shortcut, count):
     """Two groups of two units; one unit ahead of three groups of two."""
-    monkeypatch.setitem(globals(), "COUNT", count)
     unit = {"shortcut": shortcut}
-    assert_close(results(unit, REMAT_LOOP, "float64"), results(unit, LOOP, "float64"), 1e-11, 1.0)
+    assert_close(
+        results(unit, REMAT_LOOP, "float64", count=count), results(unit, LOOP, "float64", count=count), 1e-11, 1.0
+    )
 
 
-def test_a_frozen_stack_rematerialised_in_groups(monkeypatch):
+def test_a_frozen_stack_rematerialised_in_groups():
     """Its input may have a gradient; its statistics stay."""
-    monkeypatch.setitem(globals(), "COUNT", 7)
     x, found = normal(4, 6, 6, WIDTH), []
     for form in (LOOP, REMAT_LOOP):
-        stack = new_stack({}, form)
+        stack = new_stack({}, form, count=7)
         stack.trainable = False
         before = [numpy(v) for v in stack.weights]
 

@@ -199,6 +199,7 @@ def test_the_folder_is_that_of_the_run(monkeypatch, tmp_path):
     folder = save_run(small_net(), tmp_path / "run", RECORD)
     assert evaluation_job.default_folder("run") == evaluation_job.default_folder("run/model.keras")
     assert evaluation_job.default_folder(str(folder)) == folder / "evaluation"
+    assert evaluation_job.default_folder("run/best.keras") == Path("run/evaluation_best")
     names = ("a/model.onnx", "b/Model.onnx", "b/model.tflite", "saved_models/demo/1", "saved_models/demo")
     for name in names:
         Path(name).mkdir(parents=True, exist_ok=True)

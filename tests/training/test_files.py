@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from training.errors import UserError
-from training.files import disk_errors, require_writable, write_text
+from training.files import disk_errors, require_writable, write_text, written_at_once
 
 
 def test_writing_leaves_no_part_behind(tmp_path):
@@ -12,6 +12,14 @@ def test_writing_leaves_no_part_behind(tmp_path):
     write_text(tmp_path / "a", "new")
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "new"
+
+
+def test_writing_that_fails_leaves_the_old_file_alone(tmp_path):
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(UnicodeEncodeError), written_at_once(tmp_path / "a") as partial:
+        partial.write_text("half of it \ud800")
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
 
 
 def test_a_folder_is_probed_before_it_is_needed(tmp_path):

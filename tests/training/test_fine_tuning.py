@@ -162,6 +162,7 @@ def test_without_a_model_the_net_is_the_one_that_is_started_from(tmp_path):
     ("flags", "words"),
     [
         (("--init_from=nowhere.keras",), "--init_from=nowhere.keras is refused: there is no such file"),
+        (("--init_from=runs/typo",), "--init_from=runs/typo is refused: there is no such file or run folder"),
         (("--init_from=cifar11",), "--init_from=cifar11 is refused: None, packaged weights (there are"),
         (("--init_from=cifar10", "--design=original"), "--init_from=cifar10 is packaged for PreResNet20"),
         (("--init_from=cifar10", "--design=original"), "another net than PreResNet20 (design="),

@@ -62,6 +62,9 @@ def test_photographs_are_trained_on_evaluated_and_exported(photographs, augmenta
     found = json.loads((photographs / f"{augmentation}_found" / "evaluation.json").read_text())
     assert found["images"] == 24
     assert found["error"] < 25
+    asked = (f"--saved_model={augmentation}_net", data, f"--augmentation={augmentation}", "--index=3")
+    process = run_program("predict", *asked, cwd=photographs)
+    assert "test image 3 of photographs: the net says" in process.stdout, process.stderr
     model = tf.saved_model.load(str(photographs / f"{augmentation}_net" / "1"))
     answers = model.signatures["serving_default"](images=tf.zeros([3, 32, 32, 3], tf.uint8))
     assert answers["probabilities"].shape == (3, 2)

@@ -83,6 +83,13 @@ def test_a_second_process_is_refused(tmp_path):
     assert not _open(tmp_path / "run", RECORD)
 
 
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "letters.txt").write_text("")
+    with pytest.raises(UserError, match=r"holds no run\.json but letters\.txt; give another --run_dir"):
+        _open(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
 def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file") as caught:
