@@ -40,7 +40,7 @@ def choose_strategy(distribute: str = "auto", cpu_replicas: int = 1) -> tf.distr
         if not workers:
             raise UserError("--distribute=multi_worker needs the environment variable TF_CONFIG, which is not set.")
         with user_errors(ValueError, tf.errors.OpError):
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            return _multi_worker()
     gpus = tf.config.list_logical_devices("GPU")
     if cpu_replicas > 1:
         return _mirrored(tuple(f"CPU:{index}" for index in range(cpu_replicas)))
@@ -60,6 +60,12 @@ def _mirrored(devices: tuple[str, ...] | None = None) -> tf.distribute.Strategy:
     type 0 and data_type 2 but got type 0 and data_type 1".
     """
     return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
+def _multi_worker() -> tf.distribute.Strategy:
+    """One for all runs of a process, for the same reason."""
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _workers():

@@ -159,8 +159,8 @@ def default_folder(net: str) -> Path:
     path = Path(net)
     run_folder = path if path.is_dir() else path.parent
     if (run_folder / "run.json").exists():
-        other = path.stem if path.suffix == ".keras" and path.name != "model.keras" else None
-        return run_folder / ("_".join(filter(None, ("evaluation", other))))
+        is_other = path.suffix == ".keras" and path.name != "model.keras"
+        return run_folder / (f"evaluation_{path.stem}" if is_other else "evaluation")
     parts = path.resolve().parts[-2:] if path.exists() else [net.replace(":", "_").replace("/", "_")]
     return Path("evaluation") / "_".join(parts).lower()
 

@@ -64,8 +64,6 @@ class RunFolder:
             ) from error
         record = json.loads(json.dumps(record))  # As it will be read: lists for tuples.
         known = read_json(self.path / "run.json", "give another --run_dir", ("status", "settings", "data"))
-        if not known:
-            self._require_empty()
         self.record = known or record
         self._require_equal(record)
         with user_errors(OSError):

@@ -3,7 +3,6 @@
 A program of its own: TensorFlow chooses its devices once in a process. Arguments: JSON of settings, output file.
 """
 
-import functools
 import json
 import sys
 import time
@@ -54,15 +53,9 @@ def distributed(strategy, seconds=0.0):
     return iter(strategy.distribute_datasets_from_function(shares))
 
 
-@functools.cache
-def one_strategy(cpu_replicas):
-    """Two strategies over the same devices would give their reductions the same keys."""
-    return choose_strategy("auto", cpu_replicas)
-
-
 def run(settings: dict) -> dict[str, np.ndarray]:
     """Returns the losses, weights and statistics of a training with these settings."""
-    strategy = one_strategy(settings.get("cpu_replicas", 1))
+    strategy = choose_strategy("auto", settings.get("cpu_replicas", 1))
     batch_norm.LARGE = settings.get("large", LARGE)
     keras.utils.set_random_seed(1)
     precision = settings.get("precision", "float32")
@@ -103,7 +96,9 @@ def run(settings: dict) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     found, runs = {}, json.loads(sys.argv[1])
-    one_strategy(max(settings.get("cpu_replicas", 1) for settings in runs.values()))  # Before all else of TensorFlow.
+    choose_strategy(
+        "auto", max(settings.get("cpu_replicas", 1) for settings in runs.values())
+    )  # Before all else of TensorFlow.
     for name, settings in runs.items():
         found.update({f"{name}:{key}": value for key, value in run(settings).items()})
     np.savez(sys.argv[2], **found)
