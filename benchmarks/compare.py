@@ -35,13 +35,13 @@ flags.DEFINE_integer("turns", 5, "turns of each contestant", lower_bound=1)
 flags.DEFINE_float("seconds", 5.0, "seconds of a turn; at least two steps are made", lower_bound=0)
 flags.DEFINE_float("start_limit", 900.0, "seconds in which a first step must have ended", lower_bound=1)
 flags.DEFINE_integer("together", 4, "processes at a time: all of them are in memory", lower_bound=2)
-flags.DEFINE_string("out", "runs/benchmark", "folder for the table, CSV, JSON and chart")
+flags.DEFINE_string("output_dir", "runs/benchmark", "folder for the table, CSV, JSON and chart")
 
 
 def main() -> None:
     """Measures and writes; what was measured is written after each net, so that an end halfway loses little."""
     nets, contestants = chosen_nets(FLAGS.nets), chosen_contestants(FLAGS.contestants, FLAGS.torch_compile)
-    out = Path(FLAGS.out)
+    out = Path(FLAGS.output_dir)
     logs = out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     limits = FLAGS.turns, FLAGS.seconds, FLAGS.start_limit, FLAGS.together

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from keras_preresnet.activations import activation_layer
-from keras_preresnet.convolution import Convolution
+from keras_preresnet.convolution import Convolution, subsample
 from keras_preresnet.initializers import kernel_initializer
 from keras_preresnet.validation import require_choice
 
@@ -55,7 +55,7 @@ class ZeroPadding(_ShortcutPart):
             )
 
     def call(self, x):
-        x = x[:, :: self.strides, :: self.strides, :]
+        x = subsample(x, self.strides)
         return tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, self.filters - x.shape[-1]]])
 
 
@@ -127,7 +127,7 @@ class _Gating(_ShortcutPart):
 
     def build(self, input_shape):
         """Builds the convolution of g, the only one here that has a bias."""
-        self.gate = keras.layers.Conv2D(
+        self.gate = Convolution(
             self.filters,
             1,
             self.strides,

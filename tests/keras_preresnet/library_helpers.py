@@ -32,7 +32,6 @@ WORDS = {
     "MaxPool": "max-pool",
     "Mean": "mean",
     "MatMul": "dense",
-    "StridedSlice": "subsample",
     "Mul": "times",
 }
 
@@ -115,6 +114,8 @@ def word(op):
     if op.type == "Conv2D":
         size, strides = op.inputs[1].shape[0], op.get_attr("strides")[1]
         return f"{size}x{size}" + (f"/{strides}" if strides > 1 else "")
+    if op.type == "AvgPool" and op.get_attr("ksize") == [1, 1, 1, 1]:
+        return "subsample"
     is_statistic = op.outputs and op.outputs[0].shape.rank == 1
     return None if is_statistic else WORDS.get(op.type)
 

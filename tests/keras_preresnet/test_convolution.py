@@ -1,61 +1,116 @@
-"""1x1 convolutions and their gradients against TensorFlow's, and the layer against Keras's."""
+"""1x1 convolutions, strides and their gradients against TensorFlow's, and the layer against Keras's."""
+
+from functools import partial
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from library_helpers import assert_close, normal
 
-from keras_preresnet.convolution import Convolution, pointwise
+from keras_preresnet.convolution import Convolution, pointwise, subsample
 
 TOLERANCE = {"float64": 1e-13, "float32": 1e-5, "bfloat16": 1e-2}
 every_width = pytest.mark.parametrize("widths", [(4, 16), (16, 4), (8, 8)], ids=str)
 
 
-def stock(x, kernel):
-    return tf.nn.conv2d(x, kernel, 1, "SAME")
+every_stride = pytest.mark.parametrize("strides", [1, 2, 3])
 
 
-def outputs_and_gradients(convolve, x, kernel):
+def stock(x, kernel, strides):
+    return tf.nn.conv2d(x, kernel, strides, "SAME")
+
+
+def outputs_and_gradients(function, *tensors):
     with tf.GradientTape() as tape:
-        tape.watch([x, kernel])
-        outputs = convolve(x, kernel)
-        loss = tf.reduce_sum(outputs * normal(*outputs.shape[1:], dtype=x.dtype, seed=3))
-    return [outputs, *tape.gradient(loss, [x, kernel])]
+        tape.watch(tensors)
+        outputs = function(*tensors)
+        loss = tf.reduce_sum(outputs * normal(*outputs.shape[1:], dtype=outputs.dtype, seed=3))
+    return [outputs, *tape.gradient(loss, tensors)]
+
+
+def second_derivatives(function, *tensors):
+    with tf.GradientTape() as outer:
+        outer.watch(tensors)
+        with tf.GradientTape() as inner:
+            inner.watch(tensors)
+            loss = tf.reduce_sum(function(*tensors) ** 3)
+        loss = sum(tf.reduce_sum(gradient**2) for gradient in inner.gradient(loss, tensors))
+    return outer.gradient(loss, tensors)
+
+
+def assert_alike(function, expected, *tensors, tolerance):
+    """Outputs and gradients, eagerly, in a graph that does not know the number of images, and by XLA."""
+    expected = outputs_and_gradients(expected, *tensors)
+    x, *others = map(tf.TensorSpec.from_tensor, tensors)
+    x = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
+    of_any_batch = tf.function(outputs_and_gradients).get_concrete_function(function, x, *others)
+    assert_close(outputs_and_gradients(function, *tensors), expected, tolerance)
+    assert_close(of_any_batch(*tensors), expected, tolerance)
+    assert_close(tf.function(outputs_and_gradients, jit_compile=True)(function, *tensors), expected, tolerance)
 
 
 @every_width
+@every_stride
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_outputs_and_gradients_are_those_of_tensorflow(widths, dtype):
+def test_outputs_and_gradients_are_those_of_tensorflow(widths, strides, dtype):
     x, kernel = normal(3, 5, 6, widths[0], dtype=dtype), normal(1, 1, *widths, dtype=dtype, seed=1)
-    expected = outputs_and_gradients(stock, x, kernel)
-    spec = tf.TensorSpec([None, 5, 6, widths[0]], dtype)
-    in_graph = tf.function(outputs_and_gradients).get_concrete_function(
-        pointwise, spec, tf.TensorSpec.from_tensor(kernel)
-    )
-    assert_close(outputs_and_gradients(pointwise, x, kernel), expected, TOLERANCE[dtype])
-    assert_close(in_graph(x, kernel), expected, TOLERANCE[dtype])
-    assert_close(tf.function(outputs_and_gradients, jit_compile=True)(pointwise, x, kernel), expected, TOLERANCE[dtype])
+    convolve, expected = partial(pointwise, strides=strides), partial(stock, strides=strides)
+    assert_alike(convolve, expected, x, kernel, tolerance=TOLERANCE[dtype])
 
 
 @every_width
-def test_it_has_second_derivatives(widths):
+@every_stride
+def test_it_has_second_derivatives(widths, strides):
     x, kernel = normal(3, 5, 6, widths[0], dtype="float64"), normal(1, 1, *widths, dtype="float64", seed=1)
+    ours, expected = (
+        second_derivatives(partial(convolve, strides=strides), x, kernel) for convolve in (pointwise, stock)
+    )
+    assert_close(ours, expected, 1e-12)
 
-    def penalty(convolve):
-        with tf.GradientTape() as outer:
-            outer.watch([x, kernel])
-            with tf.GradientTape() as inner:
-                inner.watch([x, kernel])
-                loss = tf.reduce_sum(convolve(x, kernel) ** 3)
-            loss = sum(tf.reduce_sum(gradient**2) for gradient in inner.gradient(loss, [x, kernel]))
-        return outer.gradient(loss, [x, kernel])
 
-    assert_close(penalty(pointwise), penalty(stock), 1e-12)
+@every_stride
+@pytest.mark.parametrize("dtype", ["float16", *TOLERANCE])
+@pytest.mark.parametrize("size", [(6, 6), (5, 6), (7, 4), (1, 2)], ids=str)
+def test_the_pixels_that_a_stride_leaves_are_those_of_a_slice(strides, size, dtype):
+    x = normal(3, *size, 4, dtype=dtype)
+    assert_alike(lambda x: subsample(x, strides), lambda x: x[:, ::strides, ::strides, :], x, tolerance=0)
+
+
+@every_stride
+def test_sides_may_be_unknown(strides):
+    spec = tf.TensorSpec([None, None, None, 4], "float32")
+
+    @tf.function(input_signature=[spec])
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(subsample(x, strides) ** 2)
+        return tape.gradient(loss, x)
+
+    for size in ((6, 6), (5, 7)):
+        x = normal(2, *size, 4)
+        rows, columns = (np.arange(side) % strides == 0 for side in size)
+        assert_close(gradient(x), 2 * x * (rows[:, None] & columns)[..., None], 0)
+
+
+def test_subsampling_has_second_derivatives():
+    x = normal(3, 5, 6, 4, dtype="float64")
+    assert_close(
+        second_derivatives(lambda x: subsample(x, 2), x), second_derivatives(lambda x: x[:, ::2, ::2], x), 1e-14
+    )
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"kernel_size": 1}, {"kernel_size": 1, "strides": 2}, {"kernel_size": 1, "groups": 2}, {"kernel_size": 3}],
+    [
+        {"kernel_size": 1},
+        {"kernel_size": 1, "strides": 2},
+        {"kernel_size": 1, "strides": (2, 1)},
+        {"kernel_size": 1, "groups": 2},
+        {"kernel_size": 3},
+        {"kernel_size": 3, "strides": 2},
+    ],
     ids=str,
 )
 def test_the_layer_equals_that_of_keras(arguments):

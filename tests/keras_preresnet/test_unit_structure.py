@@ -112,7 +112,7 @@ def test_a_new_width_or_size_alone_is_widening_too(design, strides, channels):
 def test_a_widening_first_unit_reads_what_the_stem_activated(design, widening):
     graph = unit_graph(design=design, widening=widening, preactivate=False, branch="bottleneck", channels=4)
     shortcut, residual = addition(graph)
-    assert path_words(shortcut) == {"projection": "1x1", "zero_padding": "subsample, pad"}[widening]
+    assert path_words(shortcut) == {"projection": "1x1", "zero_padding": "pad"}[widening]
     assert path_words(residual).startswith("1x1, BN, ReLU, 3x3, BN, ReLU, 1x1")
 
 
