@@ -4,6 +4,7 @@ import fnmatch
 from pathlib import Path
 
 from benchmarks.contestants import (
+    COMPILED,
     CONTESTANTS,
     INFERENCE_BATCH_SIZE,
     LATENCY,
@@ -39,7 +40,8 @@ def chosen_contestants(patterns: list[str], torch_compile: bool) -> list[Contest
         contestant
         for pattern in patterns
         for contestant in CONTESTANTS
-        if fnmatch.fnmatchcase(contestant.name, pattern) and (torch_compile or contestant.setting != "torch.compile")
+        if fnmatch.fnmatchcase(contestant.name, pattern)
+        and (torch_compile or not contestant.setting.endswith(COMPILED))
     ]
     found = list(dict.fromkeys(fitting))
     if not found:

@@ -61,6 +61,8 @@ PEAK = "peak"
 # Of training on a CPU: each core computes its share of the batch, with batch norm over that share.
 REPLICAS = "a replica per core"
 PROCESSES = "a process per core"
+COMPILED = "torch.compile"
+COMPILED_PROCESSES = f"{PROCESSES}, {COMPILED}"
 
 
 class Contestant(NamedTuple):
@@ -98,7 +100,8 @@ CONTESTANTS = (
     Contestant(PYTORCH, "bfloat16"),
     Contestant(PYTORCH, "float32"),
     Contestant(PYTORCH, "bfloat16", PROCESSES, (TRAINING,)),
-    Contestant(PYTORCH, "bfloat16", "torch.compile"),
+    Contestant(PYTORCH, "bfloat16", COMPILED),
+    Contestant(PYTORCH, "bfloat16", COMPILED_PROCESSES, (TRAINING,)),
     Contestant(STOCK, "float32"),
     Contestant(STOCK, "bfloat16"),
     Contestant(STOCK, "float32", "XLA"),

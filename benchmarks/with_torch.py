@@ -10,7 +10,7 @@ import time
 import torch
 from pytorchcv.models import preresnet, preresnet_cifar
 
-from benchmarks.contestants import NETS, PROCESSES, TRAINING
+from benchmarks.contestants import COMPILED, COMPILED_PROCESSES, NETS, PROCESSES, TRAINING
 from benchmarks.worker import Job, Prepared, share_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -18,8 +18,8 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 def prepare(job: Job) -> Prepared:
     """Builds the net; `torch.compile` compiles it in its first step."""
-    if job.setting == PROCESSES:
-        return _prepare_in_processes(job)
+    if job.setting in (PROCESSES, COMPILED_PROCESSES):
+        return _prepare_in_processes(job._replace(setting=COMPILED if job.setting == COMPILED_PROCESSES else ""))
     began = time.perf_counter()
     net = NETS[job.net]
     torch.manual_seed(0)
@@ -29,7 +29,7 @@ def prepare(job: Job) -> Prepared:
     images = torch.randn(job.batch_size, 3, net.image_size, net.image_size, device=DEVICE)
     images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(0, net.classes, (job.batch_size,), device=DEVICE)
-    compiled = job.setting == "torch.compile"
+    compiled = job.setting == COMPILED
     if job.task == TRAINING:
         step = training_step(model, job.precision, images, labels, compiled)
     else:
@@ -40,7 +40,7 @@ def prepare(job: Job) -> Prepared:
 def _prepare_in_processes(job):
     """A process for each thread that one would have; every one trains on its share and adds up the gradients."""
     count = torch.get_num_threads()
-    share = job._replace(setting="", batch_size=share_of(job.batch_size, count, DEVICE != "cpu"))
+    share = job._replace(batch_size=share_of(job.batch_size, count, DEVICE != "cpu"))
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     meeting = f"{folder}/meeting"

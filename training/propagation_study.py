@@ -93,7 +93,7 @@ class PropagationJob:
         if not self.net:
             return self.study_name
         path = Path(self.net).resolve()
-        name = f"{path.parent.name}_{path.stem}" if path.suffix else path.name
+        name = f"{path.parent.name}_{path.stem}" if path.is_file() else path.name
         return name.lower().replace(":", "_")
 
 

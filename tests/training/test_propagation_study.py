@@ -76,6 +76,22 @@ def test_the_program_draws_the_six_shortcuts(tmp_path):
     assert str(tmp_path) not in (tmp_path / "out" / "propagation.json").read_text()
 
 
+@pytest.mark.parametrize(
+    ("net", "folder"),
+    [
+        ("runs/Rate_0.1", "rate_0.1"),
+        ("runs/one/model.keras", "one_model"),
+        ("PreResNet20:cifar10", "preresnet20_cifar10"),
+    ],
+)
+def test_the_default_folder_bears_the_name_of_the_net(net, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "Rate_0.1").mkdir(parents=True)
+    (tmp_path / "runs" / "one").mkdir()
+    (tmp_path / "runs" / "one" / "model.keras").touch()
+    assert PropagationJob(net=net).folder_name == folder
+
+
 def test_the_tutorials_commands_are_of_this_program():
     assert commands("propagation") == [
         {"study": "activations", "models": "PreResNet110", "data": "cifar10"},
