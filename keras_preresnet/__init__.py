@@ -1,4 +1,8 @@
-"""Identity Mappings in Deep Residual Networks (He et al., ECCV 2016) in Keras 3 on TensorFlow."""
+"""Identity Mappings in Deep Residual Networks (He et al., ECCV 2016) in Keras 3 on TensorFlow.
+
+Sources that docstrings name: [LUA] is the authors' `resnet-pre-act.lua` (github.com/KaimingHe/resnet-1k-layers); [FB]
+is github.com/facebook/fb.resnet.torch, with `models/resnet.lua` and `models/preresnet.lua`.
+"""
 
 # ruff: noqa: E402 - the backend is looked at before Keras is imported.
 from keras_preresnet._backend import require_tensorflow

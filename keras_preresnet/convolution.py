@@ -1,4 +1,4 @@
-"""Convolution with a faster gradient where the kernel is 1x1, and the pixels that a stride leaves."""
+"""Convolution with a faster gradient where the kernel is 1x1, and the pixels that a stride reads."""
 
 import keras
 import tensorflow as tf
@@ -10,7 +10,8 @@ class Convolution(keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """Keras's hook for other implementations."""
-        if self.kernel_size == (1, 1) and self.strides[0] == self.strides[1] and self.groups == 1:
+        is_pointwise = self.kernel_size == (1, 1) and self.groups == 1 and self.data_format == "channels_last"
+        if is_pointwise and self.strides[0] == self.strides[1]:
             return pointwise(tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel), self.strides[0])
         return super().convolution_op(inputs, kernel)
 
@@ -21,7 +22,7 @@ def pointwise(x: tf.Tensor, kernel: tf.Tensor, strides: int = 1) -> tf.Tensor:
 
     The gradient to the kernel is computed as the matrix product that it is: on a CPU in bfloat16 up to a third faster
     than by the kernel for convolutions, if the narrower factor stands first. With a stride both gradients are computed
-    on the pixels that it leaves, in half the time at ImageNet's widths.
+    on the pixels that are read, in half the time at ImageNet's widths.
     """
 
     @tf.custom_gradient
@@ -52,8 +53,8 @@ def pointwise(x: tf.Tensor, kernel: tf.Tensor, strides: int = 1) -> tf.Tensor:
 def subsample(x: tf.Tensor, strides: int) -> tf.Tensor:
     """Returns every `strides`-th pixel of x, `(batch, height, width, channels)`, in both directions, from the first on.
 
-    As average pooling over windows of one pixel, which is what [FB] writes: TensorFlow's slicing with strides
-    runs on one core of a CPU, and takes up to ten times as long.
+    As average pooling over windows of one pixel, as in [FB] `resnet.lua`: TensorFlow's slicing with strides runs on one
+    core of a CPU, and takes up to ten times as long.
     """
 
     @tf.custom_gradient
