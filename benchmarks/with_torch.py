@@ -14,12 +14,14 @@ from benchmarks.contestants import COMPILED, COMPILED_PROCESSES, NETS, PROCESSES
 from benchmarks.worker import Job, Prepared, share_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# The settings with a process per core, and what each of the processes is then set to.
+OF_EACH_PROCESS = {PROCESSES: "", COMPILED_PROCESSES: COMPILED}
 
 
 def prepare(job: Job) -> Prepared:
     """Builds the net; `torch.compile` compiles it in its first step."""
-    if job.setting in (PROCESSES, COMPILED_PROCESSES):
-        return _prepare_in_processes(job._replace(setting=COMPILED if job.setting == COMPILED_PROCESSES else ""))
+    if job.setting in OF_EACH_PROCESS:
+        return _prepare_in_processes(job._replace(setting=OF_EACH_PROCESS[job.setting]))
     began = time.perf_counter()
     net = NETS[job.net]
     torch.manual_seed(0)

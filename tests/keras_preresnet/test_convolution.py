@@ -11,8 +11,6 @@ from keras_preresnet.convolution import Convolution, pointwise, subsample
 
 TOLERANCE = {"float64": 1e-13, "float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
 every_width = pytest.mark.parametrize("widths", [(4, 16), (16, 4), (8, 8)], ids=str)
-
-
 every_stride = pytest.mark.parametrize("strides", [1, 2, 3])
 
 

@@ -96,9 +96,8 @@ def run(settings: dict) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     found, runs = {}, json.loads(sys.argv[1])
-    choose_strategy(
-        "auto", max(settings.get("cpu_replicas", 1) for settings in runs.values())
-    )  # Before all else of TensorFlow.
+    # Before all else of TensorFlow: runs on one device and on several share the CPU as it is split here.
+    choose_strategy("auto", max(settings.get("cpu_replicas", 1) for settings in runs.values()))
     for name, settings in runs.items():
         found.update({f"{name}:{key}": value for key, value in run(settings).items()})
     np.savez(sys.argv[2], **found)
