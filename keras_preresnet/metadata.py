@@ -167,8 +167,8 @@ def _names(weights, model, class_names):
     given = [source for source in (weights, model, class_names) if source is not None]
     if len(given) != 1:
         raise ValueError(
-            f"{len(given) or 'no'} sources of class names are refused: give weights= (there are {packaged()}), model= "
-            "or class_names=, one of the three."
+            f"{len(given)} sources of class names are refused, one is needed: weights= (there are {packaged()}), "
+            "model= or class_names=."
         )
     if weights is not None:
         return rows_named(weights)[0].class_names

@@ -182,8 +182,8 @@ def _row_for(model, weights) -> PackagedWeights:
     if differing:
         nets = ", ".join(row.model for row in rows)
         raise ValueError(
-            f"weights={weights!r} is packaged for {nets}; {model.name} is another net than {nearest.model} "
-            f"({_some(differing)})."
+            f"weights={weights!r} is packaged for {nets}, and this is another net; from {nearest.model} it "
+            f"differs in {_some(differing)}."
         )
     return nearest
 

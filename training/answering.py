@@ -115,12 +115,14 @@ class SavedModelNet:
         name: For the user.
         module: Kept whole: its signature alone would lose its variables.
         class_names: Or None.
+        short_side: To which the shorter side of a file is resized, before the central crop; None if it takes no files.
         record: Nothing: a SavedModel does not know its run.
     """
 
     name: str
     module: tf.Module
     class_names: tuple[str, ...] | None
+    short_side: int | None = None
     record: dict = field(default_factory=dict)
 
     @property
@@ -198,7 +200,8 @@ def newest_version(folder: str, flag: str) -> Path:
     if not found:
         raise UserError(
             f"--{flag}={folder} is no SavedModel and holds none; training.train writes one, and training.export makes "
-            "one of a run folder, a .keras file, or packaged weights as PreResNet20:cifar10."
+            "one of a run folder, a .keras file, or packaged weights as PreResNet20:cifar10; training.predict takes "
+            "those as --net too."
         )
     return found[-1]
 
@@ -267,4 +270,4 @@ def load_saved_model(path: Path) -> SavedModelNet:
     inputs = signature.structured_input_signature[1] if signature else {}
     if set(inputs) != {"images"} or inputs["images"].dtype != tf.uint8 or "logits" not in signature.structured_outputs:
         raise UserError(f"{path} has no signature from uint8 'images' to 'logits', as those of training.train have.")
-    return SavedModelNet(name, module, names)
+    return SavedModelNet(name, module, names, facts.get("short_side"))

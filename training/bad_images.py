@@ -4,7 +4,7 @@ import threading
 
 from training.errors import UserError
 
-SHOWN = 5  # Names in an error line.
+SHOWN = 20  # Names in a line.
 
 
 class BadImages:
@@ -32,11 +32,12 @@ class BadImages:
 
     def check(self) -> None:
         """Raises UserError, naming the images, if there are more than `limit`."""
+        count = len(self.names)
+        if count > self.limit:
+            it = "it" if count == 1 else "them"
+            raise UserError(f"{self}; mend or remove {it}, or give --max_bad_images={count}.")
+
+    def __str__(self):
         names = sorted(self.names)
-        if len(names) <= self.limit:
-            return
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        count, it = ("1 image", "it") if len(names) == 1 else (f"{len(names)} images", "them")
-        raise UserError(
-            f"{count} could not be decoded: {shown}; mend or remove {it}, or give --max_bad_images={len(names)}."
-        )
+        return f"{len(names)} image{'s' if len(names) != 1 else ''} could not be decoded: {shown}"

@@ -50,7 +50,7 @@ class EncodedImages:
         self._flip = flip
         self._bad_images = bad_images
         self.evaluation_size = size
-        self.evaluation_short_side = round(256 / 224 * size)
+        self.evaluation_short_side = short_side_of(size)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -185,3 +185,8 @@ class _Shown:
 
 # Without it, AutoGraph would rewrite everything that is called in a dataset, which takes longer than the rest.
 _as_it_is = tf.autograph.experimental.do_not_convert
+
+
+def short_side_of(size: int) -> int:
+    """Returns to which the shorter side of an image is resized before the central crop of `size`: 256 for 224."""
+    return round(256 / 224 * size)

@@ -1,6 +1,5 @@
 """What a run says of the machine and the versions it ran on: no host name, no path."""
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -8,15 +7,16 @@ from pathlib import Path
 import tensorflow as tf
 
 import keras_preresnet
+from training.devices import usable_cores
 
 PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
 
 
 def describe_environment() -> dict:
-    """Returns the processor, its cores, the accelerators, and the versions of what computes."""
+    """Returns the processor, the cores that this process may use, accelerators, and the versions of what computes."""
     return {
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "accelerators": [device.device_type for device in tf.config.get_visible_devices() if not _is_cpu(device)],
         "python": platform.python_version(),
         "keras_preresnet": keras_preresnet.__version__,

@@ -50,7 +50,7 @@ def run(job: EvaluationJob) -> None:
         UserError: for a net that cannot be loaded or does not fit the data, before anything is written; for logits that
             are not finite; for more undecodable images than are allowed.
     """
-    folder = Path(job.output_dir) if job.output_dir else default_folder(job.net)
+    folder = Path(job.output_dir) if job.output_dir else default_folder(job.net, job.test_time_flip)
     report = measure(job, folder)
     report.print(plain_console())
     report.write(folder, job.predictions)
@@ -151,11 +151,17 @@ def require_fit(net: KerasNet | SavedModelNet | FileNet, data: ImageData, image_
         )
 
 
-def default_folder(net: str) -> Path:
+def default_folder(net: str, test_time_flip: bool = False) -> Path:
     """Returns the folder `evaluation` of the net's run; if there is no run, `evaluation/<net>` where the process is.
 
-    Of best.keras in a run it is `evaluation_best`, beside that of the net at the end.
+    Of best.keras in a run it is `evaluation_best`, beside that of the net at the end; of the mean over mirror images
+    the name ends in `_flip`.
     """
+    folder = _folder_of(net)
+    return folder.with_name(f"{folder.name}_flip") if test_time_flip else folder
+
+
+def _folder_of(net):
     path = Path(net)
     run_folder = path if path.is_dir() else path.parent
     if (run_folder / "run.json").exists():

@@ -287,12 +287,22 @@ def _print_plan(record, folder):
 def _finish(data, folder, saved_models, model, outcome):
     with disk_errors(folder.path):
         save_keras(model, folder.path / "model.keras")
-        exported = f", SavedModel {_export(model, saved_models, data)}" if saved_models else ""
+        exported = _export(model, saved_models, data) if saved_models else None
         score = outcome.score
         result = dataclasses.asdict(score) | {"test_error": score.error, "best_test_error": outcome.best_error}
         folder.finish({**result, "best_step": outcome.best_step, "bad_images": list(data.bad_images.names)})
     print(f"test accuracy {100 - score.error:.2f} % ({score.images - score.wrong} of {score.images} test images)")
-    print(f"run folder {folder.path}{exported}")
+    if data.bad_images.names:
+        print(f"left out: {data.bad_images}")
+    print(f"run folder {folder.path}{_said_of(exported)}")
+
+
+def _said_of(exported):
+    """Where the SavedModel is, and what it takes the place of: of a folder of versions the newest is taken."""
+    if exported is None:
+        return ""
+    before = "" if exported.name == "1" else f", from now on the one that {exported.parent} stands for"
+    return f", SavedModel {exported}{before}"
 
 
 def _export(model, saved_models, data):

@@ -125,9 +125,9 @@ class Training:
         saves = done % self.intervals.checkpoint == 0 or last or stops
         if done % self.intervals.report == 0 or last:
             self.data.bad_images.check()
-            self.progress.update(
-                done, *self.step.since_evaluation.means(), self._rate(done), *self.meter.columns().values()
-            )
+            since = (done - 1) // self.intervals.evaluation * self.intervals.evaluation
+            means = self.step.since_evaluation.means()
+            self.progress.update(done, since, *means, self._rate(done), *self.meter.columns().values())
         if (evaluates or saves) and not self.step.has_finite_weights():  # The loss is that of the weights before.
             raise _diverged("the weights are no longer finite", done)
         if done % self.intervals.log == 0 or last:

@@ -1,8 +1,9 @@
-"""Asks an exported net about image files: python -m training.predict photographs/*.jpg --saved_model=saved_models/demo.
+"""Asks a net about image files: python -m training.predict photographs/*.jpg --saved_model=saved_models/demo.
 
 Names are of files, of folders (all images in them), patterns in quotes, or "-": then a list of files is read from
 standard input, a name a line. JPEG, PNG, GIF and BMP are read. Prints a table, or with --json a line of JSON for each
-file; a file that cannot be read is a row with its error. The exit code is 1 only if none could be read.
+file; a file that cannot be read is a row with its error. The exit code is 1 only if none could be read. --net instead
+of --saved_model asks a net that has not been exported, packaged weights among them.
 
 Without names it asks about an image of a test set, --data=digits --index=7, and says what is right.
 """
@@ -14,15 +15,16 @@ import tensorflow as tf
 from absl import flags
 
 from training import prediction_job
-from training.answering import load_saved_model, newest_version
 from training.augmentation import without_draws
 from training.data import TEST_FRACTION, ImageData, is_arrays, is_folder, load_data
 from training.errors import UserError, run_program
 from training.evaluation_job import require_fit
+from training.exported_net import load_exported
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("saved_model", None, "folder of a SavedModel, or of its versions: then the newest; needed")
+flags.DEFINE_string("saved_model", None, "folder of a SavedModel, or of its versions: then the newest")
+flags.DEFINE_string("net", None, "instead: a run folder, a .keras file, or packaged weights as PreResNet20:cifar10")
 flags.DEFINE_string("data", "digits", "data set that the image is of")
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
 flags.DEFINE_string("test_split", None, "TFDS split that the image is of; default: test, or validation")
@@ -67,21 +69,15 @@ def main(names: Sequence[str] = ()) -> None:
     if refused:
         form = "an image of a test set, not for files" if names else "files; name some, or - for standard input"
         raise UserError(f"{', '.join(refused)} is for {form}.")
-    if FLAGS.saved_model is None:
-        raise UserError(
-            "--saved_model is needed: the folder of an exported net, like saved_models/preresnet20_cifar10; "
-            "training.export makes one of a run folder or a .keras file."
-        )
+    source, net = load_exported(FLAGS.saved_model, FLAGS.net)
     if names:
-        prediction_job.run(names, FLAGS.saved_model, FLAGS.json, FLAGS.contact_sheet, FLAGS.batch_size)
+        prediction_job.run(names, source, net, FLAGS.json, FLAGS.contact_sheet, FLAGS.batch_size)
     else:
-        _ask_about_test_image()
+        _ask_about_test_image(source, net)
 
 
-def _ask_about_test_image():
-    """Loads the net and the image, in the size that the net takes, and prints the answer."""
-    path = newest_version(FLAGS.saved_model, "saved_model")
-    net = load_saved_model(path)
+def _ask_about_test_image(source, net):
+    """Loads the image in the size that the net takes, and prints the answer."""
     in_one_form = is_arrays(FLAGS.data)
     sizes = {} if in_one_form else {"image_size": net.image_shape[0]}
     splits = {} if in_one_form or is_folder(FLAGS.data) else {"train_split": "train[:1]"}  # Not needed, but read.
@@ -90,6 +86,7 @@ def _ask_about_test_image():
     if FLAGS.index >= len(data.test):
         raise UserError(f"--index={FLAGS.index} is refused: {data.name} has {len(data.test)} test images.")
     require_fit(net, data, data.test.image_shape)
+    print(f"asked: {source}")
     print(answer(net.module, data, FLAGS.index))
 
 

@@ -13,10 +13,10 @@ import tensorflow as tf
 from rich.table import Table
 from rich.text import Text
 
-from training.answering import SavedModelNet, load_saved_model, newest_version
+from training.answering import SavedModelNet
 from training.contact_sheet import draw_contact_sheet
 from training.errors import UserError
-from training.files import read_json, require_writable
+from training.files import require_writable
 from training.folders import READ
 from training.progress import plain_console
 
@@ -49,7 +49,8 @@ class Prediction:
 
 def run(
     names: Sequence[str],
-    saved_model: str,
+    source: str,
+    net: SavedModelNet,
     as_json: bool = False,
     contact_sheet: str | None = None,
     batch_size: int = 32,
@@ -58,19 +59,18 @@ def run(
 
     Args:
         names: Files, folders, patterns with `*`, or "-" for a list on standard input.
-        saved_model: Folder of a SavedModel, or of its versions.
+        source: What is asked, for the user to read: printed above a table.
+        net: Exported.
         as_json: Whether to print JSON.
         contact_sheet: PNG to draw the images to, as the net sees them, with their labels.
         batch_size: Files at a time.
 
     Raises:
-        UserError: for no SavedModel with `predict_bytes`; if no file at all could be read.
+        UserError: for a net without `predict_bytes`; if no file at all could be read.
     """
-    path = newest_version(saved_model, "saved_model")
-    net = load_saved_model(path)
     if "predict_bytes" not in net.module.signatures:
         raise UserError(
-            f"{path} takes no files, having no endpoint predict_bytes: its net is not for squares of one size, or it "
+            f"{source} takes no files, having no endpoint predict_bytes: its net is not for squares of one size, or it "
             "was exported by an older version; export it anew with training.export."
         )
     if contact_sheet:
@@ -84,10 +84,10 @@ def run(
         if as_json:
             print(prediction.to_json(), flush=True)
     if not as_json:
+        print(f"asked: {source}")
         plain_console().print(table(predictions))
     if contact_sheet:
-        facts = read_json(path / "assets.extra" / "model.json")
-        draw_contact_sheet(predictions, net.image_shape, facts["short_side"], Path(contact_sheet))
+        draw_contact_sheet(predictions, net.image_shape, net.short_side, Path(contact_sheet))
     if all(prediction.error for prediction in predictions):
         raise UserError(f"none of the {len(predictions)} files could be read as an image.")
 

@@ -52,14 +52,19 @@ class ProgressReport:
     def update(
         self,
         step: int,
+        since: int,
         loss: float,
         accuracy: float,
         learning_rate: float,
         images_per_second: float,
         waiting_share: float,
     ) -> None:
-        """Shows the state after `step` steps; as a plain line only every `LINE_SECONDS`, and at the end."""
-        state = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %  rate {learning_rate:.4g}"
+        """Shows the state after `step` steps; as a plain line only every `LINE_SECONDS`, and at the end.
+
+        Loss and accuracy are means over the steps after `since`, that of the test before.
+        """
+        window = f" since step {since}" if since else ""
+        state = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %{window}  rate {learning_rate:.4g}"
         state = f"{state}  {images_per_second:.0f} images/s ({100 * waiting_share:.0f} % waiting for data)"
         if self.bar:
             self.bar.update(self.task, completed=step, description=state)

@@ -220,9 +220,9 @@ def _line(summary):
     worst = {key: max(stage[key] for stage in summary["stages"]) for key in ("additive_residue", "split_residue")}
     additive, split = (f"{worst[key]:.1e}" if np.isfinite(worst[key]) else "none" for key in worst)
     return (
-        f"{summary['model']}, {summary['net']}: the signal grows {summary['forward_gain']:.3g} times from the first to "
-        f"the last unit, the gradient {summary['backward_gain']:.3g} times back; residue of (5), (8) {additive}, "
-        f"of (6), (9) {split}"
+        f"{summary['model']}, {summary['net']}: the signal of the last unit is {summary['forward_gain']:.3g} times "
+        f"that of the first, the gradient of the first {summary['backward_gain']:.3g} times that of the last; "
+        f"equations (5), (8) leave over {additive}, (6), (9) {split}"
     )
 
 

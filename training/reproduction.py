@@ -192,7 +192,9 @@ def _require_same(folder, table, scale):
         _require_nothing_else(folder, table)
         return
     if known["table"] != table.number:
-        raise UserError(f"{folder} holds table {known['table']}, and --table={table.number}; give another --run_dir.")
+        raise UserError(
+            f"--table={table.number} is refused: {folder} holds table {known['table']}; give another --run_dir."
+        )
     wanted = scale.record()
     differing = differing_settings(known["scale"], wanted, wanted)
     if differing:

@@ -186,7 +186,7 @@ def test_what_looks_like_probabilities_and_is_taken_for_logits_is_told():
         ({"predictions": np.zeros((2, 4)), "class_names": PETS}, ["(2, 4)", "(batch, 3)"]),
         ({"predictions": np.zeros(3), "class_names": PETS}, ["(3,)", "(batch, 3)"]),
         ({"predictions": np.zeros((2, 3)), "class_names": PETS, "top": 0}, ["top=0"]),
-        ({"predictions": np.zeros((2, 3))}, ["no sources", "weights= (there are", "class_names="]),
+        ({"predictions": np.zeros((2, 3))}, ["0 sources", "one is needed", "weights= (there are", "class_names="]),
         ({"predictions": np.zeros((2, 3)), "class_names": PETS, "weights": "pets"}, ["2 sources"]),
     ],
     ids=["classes", "rank", "top", "no names", "two names"],

@@ -111,7 +111,7 @@ def test_how_a_gate_began_makes_no_other_net(tmp_path):
 def test_a_net_without_packaged_weights_lists_those_that_have_them(packaged):
     with pytest.raises(ValueError, match="packaged for Tiny") as error:
         ResidualNetwork(20, weights="pets", name="preresnet20")
-    assert_one_line(error, "preresnet20", "units=(3, 3, 3) here, (3, 2) there")
+    assert_one_line(error, "another net", "units=(3, 3, 3) here, (3, 2) there")
 
 
 @pytest.mark.parametrize("weights", ["birds", "net.h5", 3, True])

@@ -165,8 +165,8 @@ def test_without_a_model_the_net_is_the_one_that_is_started_from(tmp_path):
         (("--init_from=runs/typo",), "--init_from=runs/typo is refused: there is no such file or run folder"),
         (("--init_from=cifar11",), "--init_from=cifar11 is refused: None, packaged weights (there are"),
         (("--init_from=cifar10", "--design=original"), "--init_from=cifar10 is packaged for PreResNet20"),
-        (("--init_from=cifar10", "--design=original"), "another net than PreResNet20 (design="),
-        (("--init_from=PreResNet164:cifar10", "--design=original"), "another net than PreResNet164 (design="),
+        (("--init_from=cifar10", "--design=original"), "from PreResNet20 it differs in design="),
+        (("--init_from=PreResNet164:cifar10", "--design=original"), "from PreResNet164 it differs in design="),
         (
             ("--init_from=PreResNet20:cifar10", "--model=ResNet56"),
             "--init_from=PreResNet20:cifar10 is refused with --model=ResNet56; give --model=PreResNet20",

@@ -19,6 +19,7 @@ from keras_preresnet.preprocessing import Preprocessing
 from training import contact_sheet, prediction_job
 from training.answering import load_saved_model
 from training.errors import UserError
+from training.exported_net import load_exported
 from training.prediction_job import Prediction, find_files, predict, printable, table
 
 NAMES = ("cat", "dog", "émeu", "fox")
@@ -84,7 +85,7 @@ def test_each_file_has_an_answer_in_order_or_an_error(folder, saved_model, batch
 
 
 def test_lines_of_json(folder, saved_model, capsys):
-    prediction_job.run(["photos/b.png", "gone.png"], str(saved_model.parent), as_json=True)
+    prediction_job.run(["photos/b.png", "gone.png"], *load_exported(str(saved_model.parent), None), as_json=True)
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["label"] == first["top"][0]["label"]
     assert first["probability"] == first["top"][0]["probability"]
@@ -94,18 +95,18 @@ def test_lines_of_json(folder, saved_model, capsys):
 
 def test_it_fails_only_if_no_file_could_be_read(folder, saved_model, capsys, monkeypatch):
     with pytest.raises(UserError, match="none of the 2 files could be read as an image"):
-        prediction_job.run(["gone.png", "photos/notes.txt"], str(saved_model))
+        prediction_job.run(["gone.png", "photos/notes.txt"], *load_exported(str(saved_model), None))
     assert "no JPEG, PNG, GIF or BMP" in capsys.readouterr().out
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(UserError, match="no file is named on standard input"):
-        prediction_job.run(["-"], str(saved_model))
+        prediction_job.run(["-"], *load_exported(str(saved_model), None))
 
 
 def test_a_net_that_takes_no_files_is_refused(tmp_path):
     model = ResidualNetwork(units=(1,), widths=(8,), stem_width=8, classes=4, input_shape=(8, 12, 3))
     path = export_saved_model(model, tmp_path, Preprocessing((99,) * 3, (50,) * 3), NAMES)
     with pytest.raises(UserError, match="takes no files, having no endpoint predict_bytes"):
-        prediction_job.run(["a.png"], str(path))
+        prediction_job.run(["a.png"], *load_exported(str(path), None))
 
 
 def test_a_table_takes_names_as_they_are():
@@ -124,7 +125,9 @@ def test_the_contact_sheet_shows_what_the_net_sees(folder, saved_model, monkeypa
     """One image of one colour: its place on the sheet has that colour."""
     (folder / "red.png").write_bytes(encode(np.full((20, 30, 3), (200, 10, 30), np.uint8), "PNG"))
     monkeypatch.setattr(contact_sheet, "MOST", 2)
-    prediction_job.run(["red.png", "gone$1$.png", "photos"], str(saved_model), contact_sheet="sheet.png")
+    prediction_job.run(
+        ["red.png", "gone$1$.png", "photos"], *load_exported(str(saved_model), None), contact_sheet="sheet.png"
+    )
     sheet = (imread("sheet.png")[..., :3] * 255).round()
     share_of_red = (sheet == (200, 10, 30)).all(axis=-1).mean()
     assert 0.2 < share_of_red < 0.5  # Half of it is the other place, and there are titles.

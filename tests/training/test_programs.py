@@ -98,6 +98,8 @@ def test_the_exported_net_answers_about_an_image(run):
     folder, _ = run
     process = run_program("predict", "--saved_model=net", "--index=3", cwd=folder, fresh=True)
     assert process.returncode == 0, process.stderr
+    asked, *_ = process.stdout.splitlines()
+    assert asked == "asked: net/1"
     assert "test image 3 of digits: the net says" in process.stdout
     assert "; the truth is " in process.stdout
     assert process.stdout.count("@@") > 3  # The digit itself is drawn.
@@ -176,7 +178,7 @@ def test_a_bad_flag_value_names_the_flag_and_what_is_allowed(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "--saved_model is needed: the folder of an exported net, like saved_models/"),
+        ((), "either --saved_model or --net is needed: the folder of an exported net, like saved_models/"),
         (("--saved_model=nowhere",), "--saved_model=nowhere is no SavedModel and holds none"),
         (("--saved_model=net", "--index=360"), "--index=360 is refused: digits has 360 test images"),
     ],

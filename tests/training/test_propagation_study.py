@@ -57,7 +57,7 @@ def test_the_program_draws_the_six_shortcuts(tmp_path):
     flags = ("--models=PreResNet20", "--image_size=8", "--batch_size=2", "--output_dir=out")
     process = run_program("propagation", *flags, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
-    assert "PreResNet20, identity: the signal grows" in process.stdout
+    assert "PreResNet20, identity: the signal of the last unit is " in process.stdout
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {"propagation.csv", "propagation.json", "propagation.png", "propagation.svg"}
     table, facts = tables(tmp_path / "out")

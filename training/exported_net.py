@@ -1,0 +1,50 @@
+"""The exported net that is asked about images: one that lies in a folder, or an export made of a net for the moment."""
+
+from tempfile import TemporaryDirectory
+
+from keras_preresnet.export import export_saved_model
+from training.answering import KERAS_NEEDED, KerasNet, SavedModelNet, load_net, load_saved_model, newest_version
+from training.data import IN_MEMORY
+from training.encoded import short_side_of
+from training.errors import UserError, user_errors
+
+
+def load_exported(saved_model: str | None, net: str | None) -> tuple[str, SavedModelNet]:
+    """Returns what is asked, for the user to read, and the net.
+
+    Args:
+        saved_model: Folder of a SavedModel, or of its versions: then the newest.
+        net: A run folder, a `.keras` file, or packaged weights as "PreResNet20:cifar10". It is exported to a temporary
+            folder, so that it answers as its export would.
+
+    Raises:
+        UserError: unless just one is given, or if it cannot be loaded.
+    """
+    if (saved_model is None) == (net is None):
+        raise UserError(
+            "either --saved_model or --net is needed: the folder of an exported net, like "
+            "saved_models/preresnet20_cifar10; or a run folder, a .keras file, or packaged weights as "
+            "PreResNet20:cifar10."
+        )
+    if saved_model is None:
+        return net, _exported(net)
+    path = newest_version(saved_model, "saved_model")
+    return str(path), load_saved_model(path)
+
+
+def _exported(name):
+    net = load_net(name, KERAS_NEEDED)
+    if not isinstance(net, KerasNet):
+        raise UserError(f"--net={name} is an export; give the folder of a SavedModel as --saved_model.")
+    if net.ends_in_softmax:
+        raise UserError(f"--net={name} ends in a softmax; a net with logits is needed.")
+
+    def unknown():
+        raise UserError(f"--net={name} does not say how its images are preprocessed; the net of a run does.")
+
+    preprocessing = net.preprocessing(unknown)
+    class_names = net.class_names or tuple(map(str, range(net.classes)))
+    in_memory = net.record.get("settings", {}).get("augmentation", IN_MEMORY[0]) in IN_MEMORY
+    short_side = None if in_memory else short_side_of(net.image_shape[0])
+    with TemporaryDirectory() as folder, user_errors(OSError, ValueError):
+        return load_saved_model(export_saved_model(net.model, folder, preprocessing, class_names, short_side))
