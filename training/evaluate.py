@@ -33,7 +33,11 @@ flags.DEFINE_integer(
     "crop", None, "test on the centre crop of this side, the shorter side being as long, as the paper with 320", 1
 )
 flags.DEFINE_integer("batch_size", 100, "images at a time; changes nothing but speed and memory", lower_bound=1)
-flags.DEFINE_string("output_dir", None, "default: the folder evaluation of the run, else evaluation/<net>")
+flags.DEFINE_string(
+    "output_dir",
+    None,
+    "default: the folder evaluation of the run, else evaluation/<net>; _flip after that with --test_time_flip",
+)
 flags.DEFINE_bool("predictions", False, "write predictions.csv too: what the net says of each image")
 flags.DEFINE_bool("test_time_flip", False, "take the mean of the logits of each image and of its mirror image")
 flags.DEFINE_bool(

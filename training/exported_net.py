@@ -1,6 +1,9 @@
 """The exported net that is asked about images: one that lies in a folder, or an export made of a net for the moment."""
 
+import dataclasses
 from tempfile import TemporaryDirectory
+
+import tensorflow as tf
 
 from keras_preresnet.export import export_saved_model
 from training.answering import KERAS_NEEDED, KerasNet, SavedModelNet, load_net, load_saved_model, newest_version
@@ -20,7 +23,9 @@ def load_exported(saved_model: str | None, net: str | None) -> tuple[str, SavedM
     Raises:
         UserError: unless just one is given, or if it cannot be loaded.
     """
-    if (saved_model is None) == (net is None):
+    if saved_model is not None and net is not None:
+        raise UserError(f"--saved_model={saved_model} and --net={net} exclude each other; give one.")
+    if saved_model is None and net is None:
         raise UserError(
             "either --saved_model or --net is needed: the folder of an exported net, like "
             "saved_models/preresnet20_cifar10; or a run folder, a .keras file, or packaged weights as "
@@ -35,7 +40,10 @@ def load_exported(saved_model: str | None, net: str | None) -> tuple[str, SavedM
 def _exported(name):
     net = load_net(name, KERAS_NEEDED)
     if not isinstance(net, KerasNet):
-        raise UserError(f"--net={name} is an export; give the folder of a SavedModel as --saved_model.")
+        raise UserError(
+            f"--net={name} is an export: that of a SavedModel is given as --saved_model, and "
+            "training.evaluate tests all."
+        )
     if net.ends_in_softmax:
         raise UserError(f"--net={name} ends in a softmax; a net with logits is needed.")
 
@@ -43,8 +51,9 @@ def _exported(name):
         raise UserError(f"--net={name} does not say how its images are preprocessed; the net of a run does.")
 
     preprocessing = net.preprocessing(unknown)
-    class_names = net.class_names or tuple(map(str, range(net.classes)))
+    numbers = tuple(map(str, range(net.classes)))
     in_memory = net.record.get("settings", {}).get("augmentation", IN_MEMORY[0]) in IN_MEMORY
     short_side = None if in_memory else short_side_of(net.image_shape[0])
-    with TemporaryDirectory() as folder, user_errors(OSError, ValueError):
-        return load_saved_model(export_saved_model(net.model, folder, preprocessing, class_names, short_side))
+    with user_errors(OSError, tf.errors.OpError, ValueError), TemporaryDirectory() as folder:
+        path = export_saved_model(net.model, folder, preprocessing, net.class_names or numbers, short_side)
+        return dataclasses.replace(load_saved_model(path), class_names=net.class_names)

@@ -11,7 +11,6 @@ import keras
 import tensorflow as tf
 
 from keras_preresnet import set_preprocessing
-from keras_preresnet.export import export_saved_model
 from keras_preresnet.zoo import canonical_name, create_model
 from training.data import ImageData, load_data
 from training.devices import (
@@ -24,12 +23,12 @@ from training.devices import (
     uses_xla,
     workers,
 )
-from training.encoded import EncodedImages
 from training.environment import describe_environment
 from training.errors import UserError, user_errors
-from training.files import disk_errors, require_writable
+from training.files import require_writable
+from training.finishing import finish_run
 from training.initial_weights import start_from
-from training.loop import Intervals, Training, save_keras
+from training.loop import Intervals, Training
 from training.recipes import RECIPES, Recipe, default_interval, resolve
 from training.runs import RunFolder, run_name
 from training.step import TrainingStep
@@ -117,7 +116,7 @@ def _run(job, strategy):
         training = Training(step, data, job.seed, folder if is_chief(strategy) else None, intervals)
         outcome = training.run()
         if is_chief(strategy):
-            _finish(data, folder, saved_models, training.plain_copy(), outcome)
+            finish_run(data, folder, saved_models, training.plain_copy(), outcome)
 
 
 def _require_compatible(job):
@@ -282,29 +281,3 @@ def _print_plan(record, folder):
         f"{folder.path}",
         flush=True,
     )
-
-
-def _finish(data, folder, saved_models, model, outcome):
-    with disk_errors(folder.path):
-        save_keras(model, folder.path / "model.keras")
-        exported = _export(model, saved_models, data) if saved_models else None
-        score = outcome.score
-        result = dataclasses.asdict(score) | {"test_error": score.error, "best_test_error": outcome.best_error}
-        folder.finish({**result, "best_step": outcome.best_step, "bad_images": list(data.bad_images.names)})
-    print(f"test accuracy {100 - score.error:.2f} % ({score.images - score.wrong} of {score.images} test images)")
-    if data.bad_images.names:
-        print(f"left out: {data.bad_images}")
-    print(f"run folder {folder.path}{_said_of(exported)}")
-
-
-def _said_of(exported):
-    """Where the SavedModel is, and what it takes the place of: of a folder of versions the newest is taken."""
-    if exported is None:
-        return ""
-    before = "" if exported.name == "1" else f", from now on the one that {exported.parent} stands for"
-    return f", SavedModel {exported}{before}"
-
-
-def _export(model, saved_models, data):
-    short_side = data.test.evaluation_short_side if isinstance(data.test, EncodedImages) else None
-    return export_saved_model(model, saved_models, data.preprocessing, data.class_names, short_side)

@@ -3,7 +3,8 @@
 Names are of files, of folders (all images in them), patterns in quotes, or "-": then a list of files is read from
 standard input, a name a line. JPEG, PNG, GIF and BMP are read. Prints a table, or with --json a line of JSON for each
 file; a file that cannot be read is a row with its error. The exit code is 1 only if none could be read. --net instead
-of --saved_model asks a net that has not been exported, packaged weights among them.
+of --saved_model asks a net that has not been exported, packaged weights among them. What is asked stands in the first
+line.
 
 Without names it asks about an image of a test set, --data=digits --index=7, and says what is right.
 """
@@ -20,11 +21,17 @@ from training.data import TEST_FRACTION, ImageData, is_arrays, is_folder, load_d
 from training.errors import UserError, run_program
 from training.evaluation_job import require_fit
 from training.exported_net import load_exported
+from training.prediction_job import printable
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("saved_model", None, "folder of a SavedModel, or of its versions: then the newest")
-flags.DEFINE_string("net", None, "instead: a run folder, a .keras file, or packaged weights as PreResNet20:cifar10")
+flags.DEFINE_string(
+    "net",
+    None,
+    "instead: a run folder, a .keras file, or packaged weights as PreResNet20:cifar10; --data, --seed and the like of its "
+    "run are given again",
+)
 flags.DEFINE_string("data", "digits", "data set that the image is of")
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
 flags.DEFINE_string("test_split", None, "TFDS split that the image is of; default: test, or validation")
@@ -55,7 +62,7 @@ def answer(model: tf.Module, data: ImageData, index: int) -> str:
     image, truth = images[0].numpy(), data.class_names[int(labels[0])]
     answers = model.signatures["serving_default"](images=images)
     probabilities = answers["probabilities"].numpy()[0]
-    label = answers["label"].numpy()[0].decode()
+    label = data.class_names[probabilities.argmax()]  # Those of the net, if it names them: `require_fit`.
     others = [f"{data.class_names[k]} {probabilities[k]:.2%}" for k in np.argsort(-probabilities)[1:3]]
     lines = [draw(image)] if image.shape[-1] == 1 and image.shape[1] <= 32 else []
     lines.append(f"test image {index} of {data.name}: the net says {label}, probability {probabilities.max():.2%}")
@@ -86,7 +93,7 @@ def _ask_about_test_image(source, net):
     if FLAGS.index >= len(data.test):
         raise UserError(f"--index={FLAGS.index} is refused: {data.name} has {len(data.test)} test images.")
     require_fit(net, data, data.test.image_shape)
-    print(f"asked: {source}")
+    print(f"asked: {printable(source)}")
     print(answer(net.module, data, FLAGS.index))
 
 

@@ -84,7 +84,7 @@ def run(
         if as_json:
             print(prediction.to_json(), flush=True)
     if not as_json:
-        print(f"asked: {source}")
+        print(f"asked: {printable(source)}")
         plain_console().print(table(predictions))
     if contact_sheet:
         draw_contact_sheet(predictions, net.image_shape, net.short_side, Path(contact_sheet))

@@ -166,8 +166,10 @@ def test_the_layer_hands_its_inputs_on():
     assert_close(layer.moving_variance, 0.75 + variance * 128 / 127 / 4)
 
 
-def test_rounding_to_bfloat16_is_that_of_a_cast():
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "XLA"])
+def test_rounding_to_bfloat16_is_that_of_a_cast(compiled):
     """Bit by bit: numbers of every exponent, ties, the largest ones, zeros, infinities, and NaN that stay NaN."""
+    ours = tf.function(batch_norm._to_bfloat16, jit_compile=True) if compiled else batch_norm._to_bfloat16
     drawn = np.random.default_rng(0).integers(0, 2**32, 2**16, dtype=np.uint32)
     ties = (drawn[:4096] & np.uint32(0xFFFF0000)) | np.uint32(0x8000)
     ends = np.array([0, 1, 0x7F7FFFFF, 0x7F800000, 0x7FC00000, 0x007FFFFF, 0x00800000], np.uint32)
@@ -176,9 +178,9 @@ def test_rounding_to_bfloat16_is_that_of_a_cast():
     values = values[~np.isnan(values) | ((bits & 0x007FFFFF) == 0x00400000)]
     found, expected = (
         tf.bitcast(convert(tf.constant(values)), tf.uint16).numpy()
-        for convert in (batch_norm._to_bfloat16, lambda x: tf.cast(x, tf.bfloat16))
+        for convert in (ours, lambda x: tf.cast(x, tf.bfloat16))
     )
     is_nan = np.isnan(values)
     assert is_nan.sum() >= 2
     np.testing.assert_array_equal(found[~is_nan], expected[~is_nan])
-    assert np.isnan(batch_norm._to_bfloat16(tf.constant(values[is_nan])).numpy().astype(np.float32)).all()
+    assert np.isnan(ours(tf.constant(values[is_nan])).numpy().astype(np.float32)).all()

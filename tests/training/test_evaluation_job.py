@@ -1,5 +1,6 @@
 """The evaluation in one process, on small nets and images made here."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +201,12 @@ def test_the_folder_is_that_of_the_run(monkeypatch, tmp_path):
     assert evaluation_job.default_folder("run") == evaluation_job.default_folder("run/model.keras")
     assert evaluation_job.default_folder(str(folder)) == folder / "evaluation"
     assert evaluation_job.default_folder("run/best.keras") == Path("run/evaluation_best")
-    assert evaluation_job.default_folder("run", test_time_flip=True) == Path("run/evaluation_flip")
+    flipped = partial(evaluation_job.default_folder, test_time_flip=True)
+    assert [flipped("run"), flipped("run/best.keras")] == [
+        Path("run/evaluation_flip"),
+        Path("run/evaluation_best_flip"),
+    ]
+    assert flipped("PreResNet20:cifar10") == Path("evaluation/preresnet20_cifar10_flip")
     names = ("a/model.onnx", "b/Model.onnx", "b/model.tflite", "saved_models/demo/1", "saved_models/demo")
     for name in names:
         Path(name).mkdir(parents=True, exist_ok=True)

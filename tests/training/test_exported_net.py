@@ -1,13 +1,13 @@
 """What is asked about images: an export, or the export of a net for the moment, which answers as the net does."""
 
-import json
+import tempfile
 
 import keras
 import numpy as np
 import pytest
 from evaluation_stand_in import NAMES, RECORD, save_run, small_net
 
-from keras_preresnet import create_model, preprocess_input
+from keras_preresnet import create_model, preprocess_input, set_preprocessing
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.preprocessing import Preprocessing
 from training.errors import UserError
@@ -51,9 +51,27 @@ def test_packaged_weights_are_asked_by_their_name():
 
 
 def test_just_one_is_given():
-    for given in ((None, None), ("net", "run")):
-        with pytest.raises(UserError, match="either --saved_model or --net is needed"):
-            load_exported(*given)
+    with pytest.raises(UserError, match="either --saved_model or --net is needed"):
+        load_exported(None, None)
+    with pytest.raises(UserError, match="--saved_model=net and --net=run exclude each other"):
+        load_exported("net", "run")
+
+
+def test_a_net_without_names_of_classes_has_none_and_leaves_no_folder(tmp_path, monkeypatch):
+    """Numbers in their place would be other names than those of any data set."""
+    own = tmp_path / "temporary"
+    own.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
+    model = small_net()
+    set_preprocessing(model, Preprocessing((90,) * 3, (30,) * 3))
+    model.save(tmp_path / "nameless.keras")
+    _, net = load_exported(None, str(tmp_path / "nameless.keras"))
+    assert net.class_names is None
+    assert _logits(net, PIXELS).shape == (3, 6)
+    assert not list(own.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(UserError, match="gone"):
+        load_exported(None, str(tmp_path / "nameless.keras"))
 
 
 def test_a_net_that_is_no_export_is_sent_to_the_other_flag():
@@ -68,10 +86,9 @@ def test_what_cannot_be_exported_is_refused_in_a_line(tmp_path):
     images = keras.Input((8, 8, 3))
     keras.Model(images, keras.layers.Softmax()(small_net()(images))).save(tmp_path / "softmax.keras")
     for name, words in {
-        "net": "is an export; give the folder of a SavedModel as --saved_model",
+        "net": "is an export: that of a SavedModel is given as --saved_model",
         "without.keras": "does not say how its images are preprocessed",
         "softmax.keras": "ends in a softmax",
     }.items():
         with pytest.raises(UserError, match=words):
             load_exported(None, str(tmp_path / name))
-    assert json.dumps(sorted(path.name for path in tmp_path.iterdir())) == '["net", "softmax.keras", "without.keras"]'

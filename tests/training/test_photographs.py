@@ -82,6 +82,7 @@ def test_a_broken_photograph_is_named_before_the_training_and_skipped_on_request
         assert not (photographs / "broken").exists()
         process = run_program(*flags, "--max_bad_images=1", "--noexport", cwd=photographs)
         assert process.returncode == 0, process.stderr
+        assert "left out: 1 image could not be decoded: temple/broken.jpg" in process.stdout
         record = json.loads((photographs / "broken" / "run.json").read_text())
         assert record["data"]["bad_images"] == ["temple/broken.jpg"]
         assert record["result"]["bad_images"] == ["temple/broken.jpg"]

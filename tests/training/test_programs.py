@@ -14,6 +14,7 @@ from absl.testing import flagsaver
 from programs import messages, run_program
 
 from training import recipes, train
+from training.devices import usable_cores
 from training.errors import UserError
 
 QUICK = ("--train_steps=4", "--steps_per_evaluation=2")
@@ -56,7 +57,7 @@ def test_the_record_has_settings_data_versions_and_result_and_names_no_place(run
     assert record["data"]["name"] == "digits"
     assert len(record["data"]["sha256"]) == 64
     assert record["environment"]["tensorflow"].startswith("2.")
-    assert record["environment"]["cores"] == os.cpu_count()
+    assert record["environment"]["cores"] == usable_cores()
     assert record["result"]["images"] == 360
     assert os.uname().nodename not in text
     assert str(folder) not in text
