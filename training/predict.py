@@ -29,8 +29,8 @@ flags.DEFINE_string("saved_model", None, "folder of a SavedModel, or of its vers
 flags.DEFINE_string(
     "net",
     None,
-    "instead: a run folder, a .keras file, or packaged weights as PreResNet20:cifar10; --data, --seed and the like of its "
-    "run are given again",
+    "instead: a run folder, a .keras file, or packaged weights as PreResNet20:cifar10; --data, --seed and the like "
+    "of its run are given again",
 )
 flags.DEFINE_string("data", "digits", "data set that the image is of")
 flags.DEFINE_string("data_dir", None, "folder of TFDS; default: the environment's TFDS_DATA_DIR, else TFDS's own")
