@@ -27,6 +27,7 @@ NEEDED = (
 )
 # By programs that refuse exports.
 KERAS_NEEDED = "a run folder, a .keras file, or packaged weights as PreResNet20:cifar10 are needed"
+LOGITS_NEEDED = "a run folder or a .keras file of a net with logits is needed"
 Answer = Callable[[tf.Tensor], np.ndarray]  # Images of 0 to 255, uint8 or float32, to float32 logits (batch, classes).
 
 
@@ -188,6 +189,24 @@ def load_net(path: str, needed: str = NEEDED) -> KerasNet | SavedModelNet | File
     if folder.suffix != ".keras":
         raise UserError(f"--net={path} is refused: {needed}.")
     return _load_keras(folder)
+
+
+def load_exportable(path: str, if_exported: str = f"is an export already; {LOGITS_NEEDED}") -> KerasNet:
+    """Loads a net that an export can be made of: one of Keras that answers with logits.
+
+    Args:
+        path: As of `load_net`.
+        if_exported: What a message says of an export.
+
+    Raises:
+        UserError: as `load_net`; for an export, or a net that ends in a softmax.
+    """
+    net = load_net(path, KERAS_NEEDED)
+    if not isinstance(net, KerasNet):
+        raise UserError(f"--net={path} {if_exported}.")
+    if net.ends_in_softmax:
+        raise UserError(f"--net={path} ends in a softmax; {LOGITS_NEEDED}.")
+    return net
 
 
 def newest_version(folder: str, flag: str) -> Path:

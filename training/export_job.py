@@ -10,7 +10,7 @@ from keras_preresnet.export import export_saved_model, require_temperature
 from keras_preresnet.export_formats import FORMATS, Disagreement, export_file
 from keras_preresnet.runtimes import require_package
 from keras_preresnet.warmup import WARMUP_PACKAGE
-from training.answering import KERAS_NEEDED, KerasNet, load_net
+from training.answering import load_exportable
 from training.augmentation import without_draws
 from training.data import Images
 from training.data_flags import NetJob
@@ -47,10 +47,7 @@ def run(job: ExportJob) -> None:
     folder = Path(job.output_dir)
     others = [name for name in dict.fromkeys(job.formats) if name != SAVED_MODEL]
     _require_possible(job, folder)
-    net = load_net(job.net, KERAS_NEEDED)
-    if not isinstance(net, KerasNet) or net.ends_in_softmax:
-        kind = "ends in a softmax" if isinstance(net, KerasNet) else "is an export already"
-        raise UserError(f"--net={job.net} {kind}; a run folder or a .keras file of a net with logits is needed.")
+    net = load_exportable(job.net)
     with user_errors(ValueError):
         require_temperature(net.model, job.temperature)
     data, short_side = _fitting_data(job, net)

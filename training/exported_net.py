@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import tensorflow as tf
 
 from keras_preresnet.export import export_saved_model
-from training.answering import KERAS_NEEDED, KerasNet, SavedModelNet, load_net, load_saved_model, newest_version
+from training.answering import SavedModelNet, load_exportable, load_saved_model, newest_version
 from training.data import IN_MEMORY
 from training.encoded import short_side_of
 from training.errors import UserError, user_errors
@@ -38,14 +38,8 @@ def load_exported(saved_model: str | None, net: str | None) -> tuple[str, SavedM
 
 
 def _exported(name):
-    net = load_net(name, KERAS_NEEDED)
-    if not isinstance(net, KerasNet):
-        raise UserError(
-            f"--net={name} is an export: that of a SavedModel is given as --saved_model, and "
-            "training.evaluate tests all."
-        )
-    if net.ends_in_softmax:
-        raise UserError(f"--net={name} ends in a softmax; a net with logits is needed.")
+    elsewhere = "is an export: that of a SavedModel is given as --saved_model, and training.evaluate tests all"
+    net = load_exportable(name, elsewhere)
 
     def unknown():
         raise UserError(f"--net={name} does not say how its images are preprocessed; the net of a run does.")
