@@ -76,9 +76,10 @@ def main(names: Sequence[str] = ()) -> None:
     if refused:
         form = "an image of a test set, not for files" if names else "files; name some, or - for standard input"
         raise UserError(f"{', '.join(refused)} is for {form}.")
+    files = prediction_job.find_files(names) if names else ()
     source, net = load_exported(FLAGS.saved_model, FLAGS.net)
-    if names:
-        prediction_job.run(names, source, net, FLAGS.json, FLAGS.contact_sheet, FLAGS.batch_size)
+    if files:
+        prediction_job.run(files, source, net, FLAGS.json, FLAGS.contact_sheet, FLAGS.batch_size)
     else:
         _ask_about_test_image(source, net)
 

@@ -48,7 +48,7 @@ class Prediction:
 
 
 def run(
-    names: Sequence[str],
+    files: Sequence[str],
     source: str,
     net: SavedModelNet,
     as_json: bool = False,
@@ -58,7 +58,7 @@ def run(
     """Asks about every file, and prints a table, or a line of JSON for each as soon as it is known.
 
     Args:
-        names: Files, folders, patterns with `*`, or "-" for a list on standard input.
+        files: Their names, see `find_files`.
         source: What is asked, for the user to read: printed above a table.
         net: Exported.
         as_json: Whether to print JSON.
@@ -76,9 +76,7 @@ def run(
     if contact_sheet:
         require_writable(Path(contact_sheet).parent, "contact_sheet")
         Path(contact_sheet).parent.mkdir(parents=True, exist_ok=True)
-    files, predictions = list(find_files(names)), []
-    if not files:
-        raise UserError("no file is named on standard input.")
+    predictions = []
     for prediction in predict(net, files, batch_size):
         predictions.append(prediction)
         if as_json:
@@ -92,17 +90,27 @@ def run(
         raise UserError(f"none of the {len(predictions)} files could be read as an image.")
 
 
-def find_files(names: Sequence[str]) -> Iterator[str]:
-    """Yields the files that are meant; a name that leads to none, as it is, so that it gets a row of its own.
+def find_files(names: Sequence[str]) -> list[str]:
+    """Returns the files that are meant; a name that leads to none, as it is, so that it gets a row of its own.
 
     Args:
         names: A file; a folder, for the images in it and in its folders; a pattern with `*`, `?` or `[`, `**` for
             folders of any depth; "-" for a list on standard input, a name a line.
+
+    Raises:
+        UserError: if standard input names none.
     """
+    files = list(_found(names))
+    if not files:
+        raise UserError("no file is named on standard input.")
+    return files
+
+
+def _found(names):
     for name in names:
         path = Path(name)
         if name == STANDARD_INPUT:
-            yield from find_files([line.rstrip("\n") for line in sys.stdin if line.strip()])
+            yield from _found([line.rstrip("\n") for line in sys.stdin if line.strip()])
         elif path.is_dir():
             found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in READ and file.is_file())
             yield from found or [name]

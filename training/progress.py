@@ -23,7 +23,7 @@ class ProgressReport:
     """A context that is told of every so many steps.
 
     Args:
-        start: Steps done before.
+        start: Steps done before, for the bar.
         total: Steps in all.
         silent: Whether it says nothing: in the processes that are not the chief.
     """
@@ -31,7 +31,7 @@ class ProgressReport:
     def __init__(self, start: int, total: int, silent: bool = False):
         self.silent = silent
         self.total = total
-        self.first, self.began = start, time.monotonic()
+        self.began: tuple[int, float] | None = None
         self.spoken = 0.0
         self.console = Console(highlight=False)
         self.bar = None
@@ -61,7 +61,8 @@ class ProgressReport:
     ) -> None:
         """Shows the state after `step` steps; as a plain line only every `LINE_SECONDS`, and at the end.
 
-        Loss and accuracy are means over the steps after `since`, that of the test before.
+        Loss and accuracy are means over the steps after `since`, that of the test before. The time left is reckoned
+        from the first call on: what came before it was the tracing of the step, which does not come again.
         """
         window = f" since step {since}" if since else ""
         state = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %{window}  rate {learning_rate:.4g}"
@@ -70,10 +71,16 @@ class ProgressReport:
             self.bar.update(self.task, completed=step, description=state)
             return
         now = time.monotonic()
+        self.began = self.began or (step, now)
         if now - self.spoken >= LINE_SECONDS or step == self.total:
             self.spoken = now
-            left = (now - self.began) / max(step - self.first, 1) * (self.total - step)
-            self.say(f"step {step}/{self.total}  {state}  {left / 60:.1f} min left")
+            self.say(f"step {step}/{self.total}  {state}{self._time_left(step, now)}")
+
+    def _time_left(self, step, now):
+        first, began = self.began
+        if step == first:
+            return ""
+        return f"  {(now - began) / (step - first) * (self.total - step) / 60:.1f} min left"
 
     def say(self, text: str) -> None:
         """Prints a line, above the bar if there is one."""

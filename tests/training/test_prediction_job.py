@@ -13,7 +13,7 @@ from programs import messages, run_program
 from rich.console import Console
 from seeds import draw_anew
 
-from keras_preresnet import ResidualNetwork
+from keras_preresnet import ResidualNetwork, weights_info
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.preprocessing import Preprocessing
 from training import contact_sheet, prediction_job
@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def _find(*names):
-    return list(find_files(names))
+    return find_files(names)
 
 
 def test_files_folders_patterns_and_what_leads_nowhere(folder):
@@ -99,7 +99,7 @@ def test_it_fails_only_if_no_file_could_be_read(folder, saved_model, capsys, mon
     assert "no JPEG, PNG, GIF or BMP" in capsys.readouterr().out
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(UserError, match="no file is named on standard input"):
-        prediction_job.run(["-"], *load_exported(str(saved_model), None))
+        find_files(["-"])
 
 
 def test_a_net_that_takes_no_files_is_refused(tmp_path):
@@ -125,9 +125,8 @@ def test_the_contact_sheet_shows_what_the_net_sees(folder, saved_model, monkeypa
     """One image of one colour: its place on the sheet has that colour."""
     (folder / "red.png").write_bytes(encode(np.full((20, 30, 3), (200, 10, 30), np.uint8), "PNG"))
     monkeypatch.setattr(contact_sheet, "MOST", 2)
-    prediction_job.run(
-        ["red.png", "gone$1$.png", "photos"], *load_exported(str(saved_model), None), contact_sheet="sheet.png"
-    )
+    files = find_files(["red.png", "gone$1$.png", "photos"])
+    prediction_job.run(files, *load_exported(str(saved_model), None), contact_sheet="sheet.png")
     sheet = (imread("sheet.png")[..., :3] * 255).round()
     share_of_red = (sheet == (200, 10, 30)).all(axis=-1).mean()
     assert 0.2 < share_of_red < 0.5  # Half of it is the other place, and there are titles.
@@ -141,6 +140,16 @@ def test_the_program_as_a_user_starts_it(folder, saved_model):
     lines = list(map(json.loads, process.stdout.splitlines()))
     assert [line["file"] for line in lines] == ["photos/b.png", "gone.png"]
     assert messages(process) == []
+
+
+def test_a_packaged_net_is_asked_by_the_program(folder):
+    """A net that has not been exported answers in the same lines of JSON, with the names of its classes."""
+    process = run_program("predict", "photos/b.png", "--net=PreResNet20:cifar10", "--json", cwd=folder)
+    assert process.returncode == 0, process.stderr
+    (line,) = map(json.loads, process.stdout.splitlines())
+    labels = [row["label"] for row in line["top"]]
+    assert len(set(labels)) == 3
+    assert set(labels) <= set(weights_info("PreResNet20", "cifar10").class_names)
 
 
 def test_flags_of_the_other_form_are_refused(folder, saved_model):
