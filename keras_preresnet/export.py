@@ -1,13 +1,15 @@
 """SavedModels ready to be served: float32, batch norms folded, preprocessing and class names inside."""
 
+import errno
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 
+from keras_preresnet.anatomy import last_activation
 from keras_preresnet.folding import folded_copy
 from keras_preresnet.metadata import copy_of_input
 from keras_preresnet.preprocessing import Preprocessing
@@ -80,6 +82,15 @@ def require_temperature(model: keras.Model, temperature: float) -> None:
         )
 
 
+def require_logits(model: keras.Model) -> None:
+    """Raises ValueError if the net ends in a softmax: what exports call logits would be probabilities."""
+    if last_activation(model) is keras.activations.softmax:
+        raise ValueError(
+            f"{model.name} ends in a softmax; an export is made of a net that answers with logits: build it with "
+            "classifier_activation=None and load the same weights."
+        )
+
+
 def _last_layer(model):
     return model.outputs[0]._keras_history.operation
 
@@ -98,7 +109,7 @@ def export_saved_model(
 
     Its endpoints, as `keras_preresnet.serving.Endpoints` says what they take and return:
         predict, also serving_default: `images`, uint8.
-        predict_bytes: `image_bytes`, encoded images; where the net takes squares of a known size.
+        predict_bytes: `image_bytes`, encoded images; where the net takes grey or RGB squares of a known size.
         embed: `images`, uint8; where the net has the layer `avg_pool`.
     `assets.extra/model.json` names the classes and the preprocessing.
 
@@ -115,11 +126,12 @@ def export_saved_model(
 
     Raises:
         ImportError: if `warmup` needs tensorflow-serving-api, which is not installed.
-        ValueError: if the classes are not as many as the logits, the short side is shorter than the crop, or the
-            temperature is refused.
+        ValueError: if the net ends in a softmax, the classes are not as many as the logits, the short side is shorter
+            than the crop, or the temperature is refused.
     """
     if warmup:
         require_package(WARMUP_PACKAGE)
+    require_logits(model)
     if len(class_names) != model.output_shape[-1]:
         raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
     copy = folded_copy(with_temperature(model, temperature))
@@ -128,15 +140,21 @@ def export_saved_model(
         raise ValueError(f"short_side={short_side} is refused: the net's crop of {endpoints.height} does not fit in.")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    taken = [int(path.name) for path in directory.iterdir() if path.name.isdigit()]
-    target = directory / str(max(taken, default=0) + 1)
-    partial = directory / f".{target.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        _write(endpoints, partial, warmup, temperature)
-        return partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # Of what could not be finished.
+    with TemporaryDirectory(prefix=".partial.", dir=directory) as partial:  # Others may export to the same directory.
+        written = Path(partial) / "version"
+        _write(endpoints, written, warmup, temperature)
+        return _as_next_version(written, directory)
+
+
+def _as_next_version(written, directory):
+    """Renames it; the number may be taken by another process in between."""
+    while True:
+        taken = [int(path.name) for path in directory.iterdir() if path.name.isdigit()]
+        try:
+            return written.rename(directory / str(max(taken, default=0) + 1))
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
 
 
 def _write(endpoints, path, warmup, temperature):

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_preresnet.export import with_temperature
+from keras_preresnet.export import require_logits, with_temperature
 from keras_preresnet.preprocessing import Preprocessing
 from keras_preresnet.runtimes import LiteRT, OnnxRuntime, OpenVino, require_package
 
@@ -119,12 +119,14 @@ def export_file(
         Disagreement: if it does not agree; the file is deleted.
         FileExistsError: if there is a file of that name.
         ImportError: if a package is missing.
-        ValueError: for an unknown format, images that are missing, or a temperature that is refused.
+        ValueError: for an unknown format, a net that ends in a softmax, images that are missing, or a temperature that
+            is refused.
     """
     if name not in FORMATS:
         raise ValueError(f"format {name!r} is unknown; allowed: {', '.join(FORMATS)}.")
     file_format, path = FORMATS[name], Path(directory) / FORMATS[name].file_name
     file_format.require()
+    require_logits(model)
     _require_possible(name, path, images, calibration_images)
     copy = with_temperature(model, temperature, unroll=True)
     path.parent.mkdir(parents=True, exist_ok=True)

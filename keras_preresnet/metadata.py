@@ -64,23 +64,28 @@ def set_preprocessing(
     Raises:
         ValueError: if the model has no `ImageInput`, or the channels or the classes are not as many as the model's.
     """
-    carriers = _carriers(model)
-    if not carriers:
-        raise ValueError(
-            f"{model.name} cannot carry a preprocessing: its input is a plain keras.Input; begin it with "
-            "keras_preresnet.ImageInput(shape=...).output, or load its weights into a net of create_model."
-        )
+    carrier = _carrier(model)
     if not isinstance(preprocessing, Preprocessing):
         raise ValueError(f"preprocessing={preprocessing!r} is refused: a keras_preresnet.Preprocessing is needed.")
-    channels = carriers[0].batch_shape[-1]
+    channels = carrier.batch_shape[-1]
     if len(preprocessing.mean) != channels:
         raise ValueError(f"A preprocessing of {len(preprocessing.mean)} channels is refused: the net has {channels}.")
-    if class_names is not None and len(class_names) != model.output_shape[-1]:
-        raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
-    carriers[0].preprocessing = preprocessing
     if class_names is not None:
-        carriers[0].class_names = tuple(map(str, class_names))
-        carriers[0].classifier = _classifier(model)
+        set_class_names(model, class_names)
+    carrier.preprocessing = preprocessing
+
+
+def set_class_names(model: keras.Model, class_names: Sequence[str]) -> None:
+    """Makes the net carry the names of its classes, one for each output, whether it carries a preprocessing or not.
+
+    Raises:
+        ValueError: if the model has no `ImageInput`, or the names are not as many as the classes.
+    """
+    carrier = _carrier(model)
+    if len(class_names) != model.output_shape[-1]:
+        raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
+    carrier.class_names = tuple(map(str, class_names))
+    carrier.classifier = _classifier(model)
 
 
 def model_preprocessing(model: keras.Model) -> Preprocessing:
@@ -189,6 +194,17 @@ def _classifier(model):
     """Name of the layer that the model's one output comes from."""
     layer = last_layer(model)
     return None if layer is None else layer.name
+
+
+def _carrier(model):
+    """The input that what the net is to carry is given to."""
+    carriers = _carriers(model)
+    if not carriers:
+        raise ValueError(
+            f"{model.name} can carry no preprocessing or class names: its input is a plain keras.Input; begin it with "
+            "keras_preresnet.ImageInput(shape=...).output, or load its weights into a net of create_model."
+        )
+    return carriers[0]
 
 
 def _carriers(model):

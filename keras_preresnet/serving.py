@@ -49,8 +49,8 @@ class Endpoints:
 
     @property
     def takes_files(self) -> bool:
-        """Whether `predict_bytes` can be: the net takes squares of a known size."""
-        return self.height is not None and self.height == self.width
+        """Whether `predict_bytes` can be: the net takes grey or RGB squares of a known size."""
+        return self.channels in (1, 3) and self.height is not None and self.height == self.width
 
     def predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns logits and probabilities, float32 `(batch, classes)`, class_id, int64, and label, text `(batch,)`.

@@ -85,9 +85,12 @@ class Unit(NamedTuple):
         return self.functions("pull_back", x, self.weights, self.seed, gradient)
 
     def without_residual(self) -> "Unit":
-        """Returns the unit with F = 0: its last convolution is zero, and the shift of a batch norm after it."""
+        """Returns the unit with F = 0: its last convolution is zero, and what a batch norm after it adds.
+
+        That is its shift, and on moving statistics what it makes of the mean that it takes off.
+        """
         last = len(BRANCHES[self.functions.template.unit.branch])
-        zeroed = {f"conv{last}_kernel", f"norm{last}_beta"}
+        zeroed = {f"conv{last}_kernel", f"norm{last}_beta", f"norm{last}_moving_mean"}
         names = self.functions.template.weights
         weights = [tf.zeros_like(w) if name in zeroed else w for name, w in zip(names, self.weights, strict=True)]
         return self._replace(weights=weights)

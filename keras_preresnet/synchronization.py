@@ -15,13 +15,16 @@ def synchronize_batch_normalization(model: keras.Model) -> None:
     saved with the net.
 
     Raises:
-        ValueError: if a stack runs as a loop or is rematerialised, in which TensorFlow refuses the reduction.
+        ValueError: if a stack runs as a loop or is rematerialised, in which TensorFlow refuses the reduction. The net
+            then is as it was.
     """
-    for layer in _layers(model):
+    layers = list(_layers(model))
+    for layer in layers:
         if isinstance(layer, UnitStack) and (layer.unroll is not True or layer.remat):
             raise ValueError(
                 f"{layer.name} cannot synchronise its batch norm: build the net with unroll=True, no remat."
             )
+    for layer in layers:
         if isinstance(layer, FusedBatchNormalization):
             layer.synchronized = True
 

@@ -12,7 +12,7 @@ import keras
 
 from keras_preresnet.activations import DESIGNS, activation_layer
 from keras_preresnet.anatomy import has_layer, stage_output, stages
-from keras_preresnet.metadata import ImageInput, copy_of_input, model_preprocessing, set_preprocessing
+from keras_preresnet.metadata import ImageInput, copy_of_input, set_class_names
 from keras_preresnet.networks import POOLING, classifier_layer, wide_dtype
 from keras_preresnet.validation import require_choice, require_positive_integer
 
@@ -42,7 +42,7 @@ def reset_classifier(
     outputs = classifier_layer(classes, classifier_activation, dtype)(body.output)
     net = keras.Model(body.input, outputs, name=model.name)
     if class_names is not None:
-        set_preprocessing(net, model_preprocessing(model), class_names)
+        set_class_names(net, class_names)
     return net
 
 

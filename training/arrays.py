@@ -4,12 +4,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from training.errors import UserError
+from training.files import expanded
 
 MEMORY_LIMIT = 8 * 2**30  # Bytes of images.
 PART = 1000  # Images at a time where all are gone through.
@@ -101,7 +101,7 @@ def load_npz(name: str, test_fraction: float, seed: int) -> FoundArrays:
     Raises:
         UserError: if the file cannot be read or holds anything else; pickled objects are never loaded.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     arrays = _read_npz(path)
     title = path.name
     whole = [("images", "labels")] if {"images", "labels"} <= set(arrays) else []

@@ -35,19 +35,29 @@ class Checkpoints:
             partly: Whether the checkpoint may hold more than the variables.
 
         Raises:
-            UserError: if there are checkpoints and all of them are damaged.
+            UserError: if there are checkpoints and all of them are damaged, or the newest whole one holds other
+                variables.
         """
         paths = _paths(self.folder)
         for path in reversed(paths):
             damage = _damage(path)
             if not damage:
-                status = self._checkpoint.read(str(path / "variables"))
-                status.assert_existing_objects_matched() if partly else status.assert_consumed()
+                self._read(path, partly)
                 return _step(path)
             print(f"warning: {path} is damaged ({damage}) and is left out", file=sys.stderr)
         if paths:
             raise UserError(f"every checkpoint in {self.folder} is damaged; delete them to start the run anew.")
         return 0
+
+    def _read(self, path, partly):
+        try:
+            status = self._checkpoint.read(str(path / "variables"))
+            status.assert_existing_objects_matched() if partly else status.assert_consumed()
+        except (AssertionError, ValueError) as error:
+            raise UserError(
+                f"{path} holds other variables than this net and recipe have: another version of the package has saved "
+                "it; go on with that one, or start anew in another folder."
+            ) from error
 
     def save(self, step: int) -> None:
         """Saves the state after `step` steps, then removes all checkpoints but that one and the last good one."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import tensorflow as tf
 
 from keras_preresnet.views import centre_view, rounded, show_view
 from training.plots import save_figure
@@ -50,7 +49,7 @@ def _draw(place, prediction, image_shape, short_side):
         place.text(0.5, 0.5, error, fontsize=7, ha="center", va="center")
         return
     side, _, channels = image_shape
-    encoded = tf.io.read_file(prediction.file)
+    encoded = Path(prediction.file).read_bytes()
     view = show_view(encoded, lambda size: centre_view(size, short_side, side), side, "triangle", channels)
     (label, probability), *_ = prediction.top
     place.imshow(rounded(view).numpy().squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -16,6 +16,7 @@ from training.arrays import FoundArrays, digits, load_npz
 from training.bad_images import BadImages
 from training.encoded import EncodedImages
 from training.errors import UserError
+from training.files import expanded
 from training.folders import find_folder
 from training.in_memory import hold_in_memory
 from training.sources import FoundImages
@@ -130,7 +131,8 @@ def load_data(
         image_size: Side of the images in training; needed unless all have one size and are held in memory.
         augmentation: "translation" or "none": every image is decoded once and held in memory, the shorter side resized
             to `image_size`, the centre cut out. "scale" or "inception": decoded anew in each step.
-        test_fraction: What is held out where there is no test set of its own, of each class in equal share.
+        test_fraction: What is held out where there is no test set of its own, of each class in equal share; of a TFDS
+            set, which has splits, nothing.
         max_bad_images: How many images may be undecodable.
         flip: Whether "scale" and "inception" mirror.
         seed: Decides which images are held out.
@@ -195,7 +197,7 @@ def is_arrays(name: str) -> bool:
 
 def is_folder(name: str) -> bool:
     """Whether it is that of a folder: a TFDS set may have a "/" in its name too, before its configuration."""
-    if Path(name).expanduser().is_dir():
+    if expanded(name).is_dir():
         return "/" in name or name.startswith((".", "~"))
     if name.startswith((".", "/", "~")):
         raise UserError(f"--data={name} is refused: there is no such folder.")

@@ -60,12 +60,11 @@ class EncodedImages:
         """(height, width, channels) in training."""
         return self._size, self._size, self._source.channels
 
-    def with_evaluation_size(self, size: int, short_side: int | None = None) -> "EncodedImages":
+    def with_evaluation_size(self, size: int, short_side: int) -> "EncodedImages":
         """Returns a copy that is evaluated on central crops of `size`, of images resized to `short_side`.
 
-        `short_side` is by default in the proportion of 256 to 224; [FB]'s test at 320 has `short_side=320`.
+        [FB]'s test at 320 has `short_side=320`.
         """
-        short_side = round(256 / 224 * size) if short_side is None else short_side
         if not 1 <= size <= short_side:
             raise UserError(f"an evaluation size of {size} is refused: allowed are 1 to the short side, {short_side}.")
         other = copy.copy(self)

@@ -109,6 +109,8 @@ def load_test_data(
         settings["augmentation"] = "scale"  # Encoded, so that they can be cropped.
     if is_arrays(name):  # Which refuse what is for other sets, and is nothing that the user has given.
         settings |= {"max_bad_images": None, "test_fraction": None if name == "digits" else settings["test_fraction"]}
+        if known:
+            settings["augmentation"] = None
     given = {key: value for key in settings if (value := getattr(job, key)) is not None}
     settings = {key: value for key, value in {**settings, **given}.items() if value is not None}
     return load_data(name, job.data_dir, **settings), settings

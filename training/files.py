@@ -12,6 +12,20 @@ import tensorflow as tf
 from training.errors import UserError
 
 
+def expanded(name: str) -> Path:
+    """Returns the path of that name, "~" being the user's home; raises UserError for the home of no user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"--data={name} is refused: there is no such home; give the path in full.") from error
+
+
+def printable(name: str) -> str:
+    """Returns a file's name without what a terminal cannot show: bytes that are no text, and control characters."""
+    text = name.encode(errors="surrogateescape").decode(errors="replace")
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
 @contextmanager
 def written_at_once(path: Path) -> Iterator[Path]:
     """A context to write a file in by another name; whoever reads `path` finds the old file or the new one."""

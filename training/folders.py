@@ -1,9 +1,9 @@
 """A folder of image files, by class."""
 
 import os
-from pathlib import Path
 
 from training.errors import UserError, user_errors
+from training.files import expanded, printable
 from training.sources import FileSource, FoundImages
 
 READ = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -29,7 +29,7 @@ def find_folder(
         UserError: if there are no images or a single class, a class is empty or is in the test alone, a split is not
             there, or a folder cannot be read.
     """
-    root = Path(name).expanduser()
+    root = expanded(name)
     title = folder_title(name)
     try:
         wanted = train_split or "train"
@@ -37,14 +37,21 @@ def find_folder(
             train, test, classes = _by_split(root, title, wanted, test_split)
         else:
             train, test, classes = _held_out(root, title, test_fraction, seed)
+        _require_text(classes)
         return FoundImages(title, "folder", FileSource(root, *train), FileSource(root, *test), classes)
     except (OSError, UserError) as error:
         raise UserError(f"--data={name} is refused: {error}") from error
 
 
+def _require_text(classes):
+    for name in classes:
+        if name.encode(errors="surrogateescape").decode(errors="replace") != name:
+            raise UserError(f"the name of the folder {printable(name)} is not UTF-8 text; rename it.")
+
+
 def folder_title(name: str) -> str:
     """Returns what a folder is called in records and messages: no path."""
-    return os.path.basename(os.path.abspath(Path(name).expanduser()))
+    return os.path.basename(os.path.abspath(expanded(name)))
 
 
 def _folders(folder):

@@ -25,8 +25,8 @@ def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[
         data: To train on.
 
     Returns:
-        The net, whose classifier is new unless it had the same classes; and the data with the preprocessing that the
-        weights were trained with, where they carry one.
+        The net, whose classifier is new unless the weights carry names of classes, and the same; and the data with the
+        preprocessing that the weights were trained with, where they carry one.
 
     Raises:
         UserError: if there is no such file, or the weights are damaged or of another net.
@@ -42,7 +42,7 @@ def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[
         raise UserError(f"--init_from={source} {str(error).removeprefix(argument)}") from error
     try:
         data = dataclasses.replace(data, known_preprocessing=model_preprocessing(model))
-    except ValueError:  # A .weights.h5 file carries none.
+    except ValueError:  # A .weights.h5 file carries none, nor does a net that was never given one.
         print(f"{source} carries no preprocessing: that of {data.name} is used")
     if _class_names(model) == data.class_names:
         print(f"starting from {source}, its classifier included")

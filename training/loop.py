@@ -11,7 +11,7 @@ from training.batches import training_batches
 from training.checkpoints import Checkpoints
 from training.data import ImageData
 from training.devices import share_from_chief
-from training.errors import Diverged
+from training.errors import Diverged, user_errors
 from training.evaluation import Evaluator, Score
 from training.files import disk_errors, written_at_once
 from training.interruption import Stopped, StopSignal
@@ -102,7 +102,7 @@ class Training:
     def _restore(self):
         """Everything that stays of an earlier start, in every process."""
         if self.folder:
-            with disk_errors(self.folder.path):
+            with user_errors(OSError, tf.errors.OpError):
                 self.checkpoints.restore()
         share_from_chief(self.strategy, self.saved.values())
         self.log = None
@@ -134,6 +134,7 @@ class Training:
             self._log(done)
         if evaluates:
             score = self._evaluate(done)
+            saves = saves or self._is_best(done)  # Else a kill would leave best.keras to a run that knows a worse one.
         if saves and self.folder:
             with disk_errors(self.folder.path):
                 self.checkpoints.save(done)
@@ -141,6 +142,9 @@ class Training:
             self._close()
             raise Stopped(f"stopped after step {done} and saved; the same command goes on from there")
         return score
+
+    def _is_best(self, done):
+        return int(self.best_step.numpy()) == done
 
     def _require_good(self, loss, done):
         bad = int(self.step.first_bad_step.numpy())

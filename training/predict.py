@@ -21,7 +21,7 @@ from training.data import TEST_FRACTION, ImageData, is_arrays, is_folder, load_d
 from training.errors import UserError, run_program
 from training.evaluation_job import require_fit
 from training.exported_net import load_exported
-from training.prediction_job import printable
+from training.files import printable
 
 FLAGS = flags.FLAGS
 

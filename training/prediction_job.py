@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from rich.text import Text
 from training.answering import SavedModelNet
 from training.contact_sheet import draw_contact_sheet
 from training.errors import UserError
-from training.files import require_writable
+from training.files import printable, require_writable
 from training.folders import READ
 from training.progress import plain_console
 
@@ -70,8 +71,8 @@ def run(
     """
     if "predict_bytes" not in net.module.signatures:
         raise UserError(
-            f"{source} takes no files, having no endpoint predict_bytes: its net is not for squares of one size, or it "
-            "was exported by an older version; export it anew with training.export."
+            f"{source} takes no files, having no endpoint predict_bytes: its net is not for grey or RGB squares of one "
+            "size, or it was exported by an older version; export it anew with training.export."
         )
     if contact_sheet:
         require_writable(Path(contact_sheet).parent, "contact_sheet")
@@ -110,7 +111,8 @@ def _found(names):
     for name in names:
         path = Path(name)
         if name == STANDARD_INPUT:
-            yield from _found([line.rstrip("\n") for line in sys.stdin if line.strip()])
+            lines = (line.rstrip(b"\n") for line in sys.stdin.buffer if line.strip())
+            yield from _found([os.fsdecode(line) for line in lines])  # A name need not be text.
         elif path.is_dir():
             found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in READ and file.is_file())
             yield from found or [name]
@@ -168,9 +170,3 @@ def table(predictions: Sequence[Prediction]) -> Table:
             cells = [label, f"{probability:.2%}", then]
         rows.add_row(*map(Text, (printable(prediction.file), *cells)))
     return rows
-
-
-def printable(name: str) -> str:
-    """Returns a file's name without what a terminal cannot show: bytes that are no text, and control characters."""
-    text = name.encode(errors="surrogateescape").decode(errors="replace")
-    return "".join(character if character.isprintable() else "�" for character in text)

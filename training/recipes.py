@@ -222,6 +222,9 @@ def _require_compatible(base, overrides, epochs):
         )
 
 
+BELOW_ONE = ("momentum", "ema_momentum", "label_smoothing")  # At 1 nothing would be learnt.
+
+
 def _check(recipe):
     limits = {
         "batch_size": (1, math.inf),
@@ -242,8 +245,9 @@ def _check(recipe):
     }
     for setting, (low, high) in limits.items():
         value = getattr(recipe, setting)
-        if not (math.isfinite(value) and low <= value <= high):
-            allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        open_end = setting in BELOW_ONE
+        if not (math.isfinite(value) and low <= value <= high) or (open_end and value == high):
+            allowed = f"at least {low}" if high == math.inf else f"from {low} to {'below ' * open_end}{high}"
             raise UserError(f"--{setting}={value} is refused: it must be {allowed}.")
     for setting in settings():
         value, allowed = getattr(recipe, setting.name), setting.metadata["choices"]

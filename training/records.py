@@ -69,7 +69,8 @@ class RecordSource:
 
     def add_to(self, digest) -> None:
         """Names and sizes of the files, and the records taken of them."""
-        parts = [(Path(file).name, Path(file).stat().st_size, skip, take) for file, skip, take in self._instructions]
+        with user_errors(OSError):
+            parts = [(Path(file).name, Path(file).stat().st_size, *part) for file, *part in self._instructions]
         digest.update(json.dumps(parts).encode())
 
     @cached_property

@@ -2,7 +2,7 @@
 
 run.json            settings, data, environment, status and result
 metrics.csv         a row for each evaluation
-steps.csv           a row for each 100 training steps
+steps.csv           a row for each --steps_per_log training steps
 learning_curve.png  metrics.csv, drawn
 tensorboard/        both tables as events of TensorBoard
 checkpoints/        what the run goes on from

@@ -1,5 +1,6 @@
 """Where encoded images come from: files of a folder here, records of TFDS in `records.py`."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from keras_preresnet.preprocessing import Preprocessing
+from training.files import printable
 
 
 class Source(Protocol):
@@ -58,10 +60,10 @@ class FileSource:
     shape = (None, None)
 
     def __init__(self, root: Path, paths: list[Path], labels: list[int]):
-        self._names = [path.relative_to(root).as_posix() for path in paths]
+        self._names = [printable(path.relative_to(root).as_posix()) for path in paths]
         self._sizes = [path.stat().st_size for path in paths]
         self._labels = tf.constant(labels, tf.int64)
-        self._paths = tf.constant([str(path) for path in paths])
+        self._paths = tf.constant([os.fsencode(path) for path in paths])  # Bytes, for not every name is text.
 
     def __len__(self) -> int:
         return len(self._names)

@@ -7,6 +7,7 @@ from library_helpers import assert_close, normal, numpy
 from propagation_helpers import LABELS, recorded, scaled, signals_of, small_net, zero_last_convolutions
 
 from keras_preresnet import PreResNet110, PreResNet1001
+from keras_preresnet.activations import DESIGNS
 from keras_preresnet.equations import AdditiveForm, GradientSplit, chains, measured_products
 from keras_preresnet.propagation import measure_propagation
 
@@ -178,3 +179,13 @@ def test_the_gradient_of_18_halvings():
     assert (first["stage"], last["stage"], rows[18]["stage"]) == (1, 1, 2)
     assert first["gradient_norm"] / last["gradient_norm"] == 2.0**-17
     assert last["output_norm"] / first["x_norm"] == 2.0**-18
+
+
+@pytest.mark.parametrize("batch_statistics", [True, False])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_f_is_zero_in_the_measured_product_whatever_the_statistics(design, batch_statistics):
+    """A batch norm after the last convolution takes its moving mean off nothing, too."""
+    signals = signals_of(small_net(design=design), batch_statistics=batch_statistics)
+    for unit, x, _ in signals.forward():
+        residual = unit.without_residual().parts(x).residual
+        assert float(tf.reduce_max(tf.abs(residual))) < 1e-6

@@ -1,15 +1,18 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from library_helpers import thinned
 from seeds import draw_anew
 
-from keras_preresnet import ResidualNetwork
+from keras_preresnet import ResidualNetwork, export
 from keras_preresnet.export import export_saved_model, float32_copy, with_temperature
+from keras_preresnet.export_formats import export_file
 from keras_preresnet.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing((100.0, 110.0, 120.0), (50.0, 60.0, 70.0))
@@ -31,11 +34,13 @@ np.savez(sys.argv[3], one=one["probabilities"], **texts)
 """
 
 
-def trained_net(design="full_preactivation", shortcut="identity", dtype="float32", **options):
+def trained_net(design="full_preactivation", shortcut="identity", dtype="float32", fitted=True, **options):
     """A small net whose weights and statistics are no longer what they began as."""
     draw_anew(2)
     settings = {"units": (3, 2), "widths": (8, 16), "stem_width": 8, "classes": 3, "input_shape": (8, 8, 3)}
     model = ResidualNetwork(design=design, shortcut=shortcut, dtype=dtype, **{**settings, **options})
+    if not fitted:
+        return model
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     model.fit(np.asarray(PREPROCESSING(IMAGES)), np.arange(5) % 3, epochs=3, verbose=0)
     return model
@@ -141,3 +146,53 @@ def test_a_temperature_needs_a_linear_classifier():
         with pytest.raises(ValueError, match=f"{model.name} ends in .*; a Dense layer without activation is needed"):
             with_temperature(model, 2.0)
         np.testing.assert_array_equal(with_temperature(model, 1.0)(IMAGES), model(IMAGES))
+
+
+@pytest.mark.parametrize(("channels", "takes_files"), [(1, True), (2, False), (3, True), (4, False)])
+def test_images_of_other_than_one_or_three_channels_are_served_as_pixels_alone(tmp_path, channels, takes_files):
+    model = trained_net(input_shape=(8, 8, channels), fitted=False)
+    path = export_saved_model(model, tmp_path, Preprocessing((100.0,) * channels, (50.0,) * channels), NAMES)
+    signatures = tf.saved_model.load(path).signatures
+    assert ("predict_bytes" in signatures) == takes_files
+    assert signatures["predict"](images=tf.zeros((2, 8, 8, channels), tf.uint8))["logits"].shape == (2, 3)
+
+
+def test_a_net_that_ends_in_a_softmax_is_refused_before_anything_is_written(tmp_path):
+    model = trained_net(classifier_activation="softmax", fitted=False)
+    with pytest.raises(ValueError, match="ends in a softmax; an export is made of a net that answers with logits"):
+        export_saved_model(model, tmp_path / "net", PREPROCESSING, NAMES)
+    with pytest.raises(ValueError, match="ends in a softmax; an export is made of a net that answers with logits"):
+        export_file(model, "onnx", tmp_path / "net", PREPROCESSING, NAMES, IMAGES)
+    assert not (tmp_path / "net").exists()
+
+
+def test_exports_to_one_folder_at_one_time_get_numbers_of_their_own(tmp_path, monkeypatch):
+    """The second begins and ends while the first is being written."""
+    write, second = export._write, []
+
+    def slow(endpoints, path, *rest):
+        monkeypatch.setattr("keras_preresnet.export._write", write)
+        second.append(export_saved_model(model, tmp_path, PREPROCESSING, NAMES))
+        write(endpoints, path, *rest)
+
+    model = trained_net(fitted=False)
+    monkeypatch.setattr("keras_preresnet.export._write", slow)
+    first = export_saved_model(model, tmp_path, PREPROCESSING, NAMES)
+    assert (second[0].name, first.name) == ("1", "2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+    for path in (first, second[0]):
+        assert (path / "assets.extra" / "model.json").exists()
+        assert path.stat().st_mode & 0o777 == tmp_path.joinpath("1/variables").stat().st_mode & 0o777
+
+
+def test_a_number_that_is_taken_in_the_last_moment_is_passed_over(tmp_path, monkeypatch):
+    rename = Path.rename
+
+    def late(path, target):
+        if not target.exists() and target.name == "1":
+            (target / "of another process").mkdir(parents=True)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert export_saved_model(trained_net(fitted=False), tmp_path, PREPROCESSING, NAMES).name == "2"
+    assert list((tmp_path / "1").iterdir()) == [tmp_path / "1" / "of another process"]

@@ -117,8 +117,18 @@ def test_what_a_kill_left_of_a_save_is_no_checkpoint(tmp_path):
     assert _names(tmp_path) == ["step_00000005", "step_00000006"]
 
 
-def test_the_variables_of_another_net_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"weight": tf.zeros((50, 4))},
+        {"weight": tf.zeros((50, 3)), "momentum": tf.zeros(3)},
+        {"other": tf.zeros((50, 3))},
+    ],
+    ids=["another shape", "one more", "another name"],
+)
+def test_a_checkpoint_of_another_net_is_refused_in_one_line(tmp_path, variables):
     _saved(tmp_path, [5])
-    other = Checkpoints(tmp_path, {"weight": tf.Variable(np.zeros((50, 4), "float32"))})
-    with pytest.raises(ValueError, match="shape"):
-        other.restore()
+    variables = {name: tf.Variable(value) for name, value in variables.items()}
+    with pytest.raises(UserError, match=r"step_00000005 holds other variables than this net and recipe have") as caught:
+        Checkpoints(tmp_path, variables).restore()
+    assert "\n" not in str(caught.value)

@@ -201,3 +201,9 @@ def test_a_folder_without_a_slash_is_pointed_out(tmp_path, monkeypatch):
     assert load_data("./my_squares", **encoded).name == "my_squares"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_data("~/my_squares", **encoded).name == "my_squares"
+
+
+@pytest.mark.parametrize("name", ["~nobody_of_this_name/set", "~nobody_of_this_name/set.npz"])
+def test_the_home_of_no_user_is_refused_in_one_line(name):
+    with pytest.raises(UserError, match=f"^--data={name} is refused: there is no such home; give the path in full"):
+        load_data(name)

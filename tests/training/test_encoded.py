@@ -144,7 +144,6 @@ def test_evaluation_and_training_sizes(noise):
     assert (images.image_shape, images.evaluation_size, images.evaluation_short_side) == ((224, 224, 3), 224, 256)
     larger = images.with_evaluation_size(320, short_side=320)
     assert (larger.image_shape, larger.evaluation_size, larger.evaluation_short_side) == ((224, 224, 3), 320, 320)
-    assert images.with_evaluation_size(320).evaluation_short_side == 366
     assert images.evaluation_size == 224
     ((made, _, _),) = _batches(larger, [0], training=False)
     assert made.shape == (1, 320, 320, 3)

@@ -215,7 +215,14 @@ def test_the_folder_is_that_of_the_run(monkeypatch, tmp_path):
     assert folders == [f"evaluation/{name}" for name in expected]
 
 
-@pytest.mark.parametrize(("data", "unlike"), [("digits", {"test_fraction": 0.2}), ("set.npz", {"max_bad_images": 3})])
+@pytest.mark.parametrize(
+    ("data", "unlike"),
+    [
+        ("digits", {"test_fraction": 0.2}),
+        ("set.npz", {"max_bad_images": 3}),
+        ("set.npz", {"augmentation": "inception"}),
+    ],
+)
 def test_what_a_run_on_a_folder_had_is_no_flag_of_another_set(monkeypatch, data, unlike):
     """What was not given is not refused."""
     monkeypatch.setattr(evaluation_job, "load_data", lambda name, data_dir, **settings: settings)

@@ -10,8 +10,9 @@ from programs import messages, run_program
 from seeds import draw_anew
 from sklearn.datasets import load_digits
 
-from keras_preresnet import ResidualNetwork, model_class_names, model_preprocessing
-from training.initial_weights import named_net
+from keras_preresnet import ResidualNetwork, create_model, model_class_names, model_preprocessing
+from training.data import load_data
+from training.initial_weights import named_net, start_from
 from training.recipes import RECIPES, Recipe, resolve
 from training.step import TrainingStep
 
@@ -183,3 +184,17 @@ def test_what_cannot_be_started_from_is_refused(work, tuned, flags, words):
     (line,) = messages(process)
     assert words in line
     assert not (work / "refused").exists()
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".keras"])
+@pytest.mark.parametrize("classes", [4, 10])
+def test_weights_that_carry_nothing_get_the_preprocessing_and_the_names_of_the_data(tmp_path, capsys, ending, classes):
+    digits = load_data("digits")
+    source = tmp_path / f"net{ending}"
+    model = create_model("PreResNet20", input_shape=(8, 8, 1), classes=classes)
+    (model.save_weights if ending == ".weights.h5" else model.save)(source)
+    tuned, data = start_from(str(source), "PreResNet20", {"input_shape": (8, 8, 1)}, digits)
+    assert model_class_names(tuned) == data.class_names == tuple("0123456789")
+    assert data.preprocessing == digits.preprocessing
+    np.testing.assert_array_equal(tuned.get_layer("stem_conv").kernel, model.get_layer("stem_conv").kernel)
+    assert f"{source} carries no preprocessing: that of digits is used" in capsys.readouterr().out

@@ -1,3 +1,4 @@
+import hashlib
 import os
 from pathlib import Path
 
@@ -141,4 +142,20 @@ def test_a_dangling_link_is_refused(tmp_path):
     root = write_images(tmp_path / "set", {"a": 8, "b": 8})
     os.symlink(tmp_path / "gone.png", root / "a" / "link.png")
     with pytest.raises(UserError, match="No such file"):
+        _find(root)
+
+
+def test_names_that_are_no_text_are_read_and_shown_and_no_names_of_classes(tmp_path):
+    """A Latin-1 name, as an old archive holds it."""
+    root = write_images(tmp_path / "set", {"a": 8, "b": 8})
+    (root / "a" / "000.png").rename(root / "a" / os.fsdecode(b"caf\xe9.png"))
+    found = _find(root)
+    sources = (found.train, found.test)
+    source = next(source for source in sources if "a/caf\ufffd.png" in _listed(source))
+    index = list(_listed(source)).index("a/caf\ufffd.png")
+    encoded, _ = source.open(source.records(np.array(index)))
+    assert encoded.numpy().startswith(b"\x89PNG")
+    source.add_to(hashlib.sha256())
+    (root / "b").rename(root / os.fsdecode(b"\xe9t\xe9"))
+    with pytest.raises(UserError, match="the name of the folder \ufffdt\ufffd is not UTF-8 text; rename it"):
         _find(root)

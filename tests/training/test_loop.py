@@ -279,3 +279,18 @@ def test_seconds_go_on_after_a_break(tmp_path):
 def test_no_call_passes_over_an_interval(done, count):
     """Grids of 5, 3, 4 and 2 steps, ten in all."""
     assert dataclasses.replace(INTERVALS, call=100).until_next(done, 10) == count
+
+
+def test_the_net_that_is_kept_as_the_best_and_what_is_known_of_it_are_saved_together(tmp_path, monkeypatch):
+    """Of 5, 7, 6, 6 and 6 wrong answers the first is the best: there is a checkpoint of that step."""
+    wrong = iter((5, 7, 6, 6, 6))
+    scored = Training._score
+
+    def score(training):
+        return dataclasses.replace(scored(training), wrong=next(wrong), images=10)
+
+    monkeypatch.setattr(Training, "_score", score)
+    training, outcome = _run(tmp_path, intervals=Intervals(evaluation=2, checkpoint=100))
+    assert (outcome.best_step, outcome.best_error) == (2, 50.0)
+    names = sorted(path.name for path in training.checkpoints.folder.iterdir())
+    assert names == ["step_00000002", "step_00000010"]

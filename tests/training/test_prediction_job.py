@@ -20,7 +20,8 @@ from training import contact_sheet, prediction_job
 from training.answering import load_saved_model
 from training.errors import UserError
 from training.exported_net import load_exported
-from training.prediction_job import Prediction, find_files, predict, printable, table
+from training.files import printable
+from training.prediction_job import Prediction, find_files, predict, table
 
 NAMES = ("cat", "dog", "émeu", "fox")
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
@@ -59,8 +60,10 @@ def test_files_folders_patterns_and_what_leads_nowhere(folder):
 
 
 def test_a_list_on_standard_input(folder, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("photos/b.png\n\nphotos/deep\na name with spaces.jpg\n"))
-    assert _find("first.png", "-") == ["first.png", "photos/b.png", "photos/deep/c.bmp", "a name with spaces.jpg"]
+    names = b"photos/b.png\n\nphotos/deep\na name with spaces.jpg\ncaf\xe9.png\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(names), "utf-8"))
+    expected = ["first.png", "photos/b.png", "photos/deep/c.bmp", "a name with spaces.jpg", os.fsdecode(b"caf\xe9.png")]
+    assert _find("first.png", "-") == expected
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
@@ -97,7 +100,7 @@ def test_it_fails_only_if_no_file_could_be_read(folder, saved_model, capsys, mon
     with pytest.raises(UserError, match="none of the 2 files could be read as an image"):
         prediction_job.run(["gone.png", "photos/notes.txt"], *load_exported(str(saved_model), None))
     assert "no JPEG, PNG, GIF or BMP" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     with pytest.raises(UserError, match="no file is named on standard input"):
         find_files(["-"])
 

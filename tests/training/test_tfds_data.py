@@ -119,3 +119,11 @@ def test_real_cifar10_can_be_left_encoded():
     ((pixels, labels, _),) = images.dataset(rows_of(index), training=False).as_numpy_iterator()
     np.testing.assert_array_equal(pixels, held.train.images[index])
     np.testing.assert_array_equal(labels, held.train.labels[index])
+
+
+def test_a_missing_file_of_an_encoded_set_is_one_line(tmp_path):
+    data = load_data("tiny_squares", str(tmp_path), image_size=4, augmentation="scale")
+    (path,) = tmp_path.rglob("*train.tfrecord*")
+    path.unlink()
+    with pytest.raises(UserError, match="No such file or directory"):
+        data.description()
