@@ -83,12 +83,11 @@ def require_temperature(model: keras.Model, temperature: float) -> None:
 
 
 def require_logits(model: keras.Model) -> None:
-    """Raises ValueError if the net ends in a softmax: what exports call logits would be probabilities."""
-    if last_activation(model) is keras.activations.softmax:
-        raise ValueError(
-            f"{model.name} ends in a softmax; an export is made of a net that answers with logits: build it with "
-            "classifier_activation=None and load the same weights."
-        )
+    """Raises ValueError if the net ends in an activation: what exports call logits would be probabilities."""
+    activation = last_activation(model)
+    if activation not in (None, keras.activations.linear):
+        name = getattr(activation, "__name__", activation)
+        raise ValueError(f"{model.name} ends in {name}: an export is made of a net that answers with logits.")
 
 
 def _last_layer(model):
@@ -115,7 +114,8 @@ def export_saved_model(
 
     Args:
         model: A net whose output is logits.
-        directory: Made if it is missing. The version appears at once and whole, by renaming.
+        directory: Made if it is missing. The version appears at once and whole, by renaming; a process that is killed
+            before leaves a hidden folder, `.partial.*`.
         preprocessing: Applied to the images inside the SavedModel.
         class_names: One name for each class, in the order of the logits.
         short_side: To which the shorter side of an encoded image is resized, before the central crop of the net's size;
@@ -126,8 +126,8 @@ def export_saved_model(
 
     Raises:
         ImportError: if `warmup` needs tensorflow-serving-api, which is not installed.
-        ValueError: if the net ends in a softmax, the classes are not as many as the logits, the short side is shorter
-            than the crop, or the temperature is refused.
+        ValueError: if the net ends in an activation, the classes are not as many as the logits, the short side is
+            shorter than the crop, or the temperature is refused.
     """
     if warmup:
         require_package(WARMUP_PACKAGE)

@@ -119,13 +119,12 @@ def export_file(
         Disagreement: if it does not agree; the file is deleted.
         FileExistsError: if there is a file of that name.
         ImportError: if a package is missing.
-        ValueError: for an unknown format, a net that ends in a softmax, images that are missing, or a temperature that
-            is refused.
+        ValueError: for an unknown format, a net that ends in an activation, images that are missing, or a temperature
+            that is refused.
     """
     if name not in FORMATS:
         raise ValueError(f"format {name!r} is unknown; allowed: {', '.join(FORMATS)}.")
     file_format, path = FORMATS[name], Path(directory) / FORMATS[name].file_name
-    file_format.require()
     require_logits(model)
     _require_possible(name, path, images, calibration_images)
     copy = with_temperature(model, temperature, unroll=True)
@@ -145,6 +144,7 @@ def export_file(
 
 
 def _require_possible(name, path, images, calibration_images):
+    FORMATS[name].require()
     if path.exists():
         raise FileExistsError(f"{path} exists; give another folder, or take it away.")
     if not len(images) or (name == "litert_int8" and (calibration_images is None or not len(calibration_images))):

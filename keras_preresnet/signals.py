@@ -85,10 +85,7 @@ class Unit(NamedTuple):
         return self.functions("pull_back", x, self.weights, self.seed, gradient)
 
     def without_residual(self) -> "Unit":
-        """Returns the unit with F = 0: its last convolution is zero, and what a batch norm after it adds.
-
-        That is its shift, and on moving statistics what it makes of the mean that it takes off.
-        """
+        """Returns the unit with F = 0: zero are its last convolution, and shift and mean of a batch norm after it."""
         last = len(BRANCHES[self.functions.template.unit.branch])
         zeroed = {f"conv{last}_kernel", f"norm{last}_beta", f"norm{last}_moving_mean"}
         names = self.functions.template.weights

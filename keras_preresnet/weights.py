@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_preresnet.anatomy import CLASSIFIER, describe_net, differences, has_layer
 from keras_preresnet.keras_files import load_keras_file
-from keras_preresnet.metadata import ImageInput, model_class_names, set_preprocessing
+from keras_preresnet.metadata import ImageInput, model_class_names, set_class_names, set_preprocessing
 from keras_preresnet.preprocessing import Preprocessing
 from keras_preresnet.register import PackagedWeights, packaged, require_whole, weights_info
 
@@ -146,13 +146,14 @@ def _load_keras(model, path):
 def _take_over(model, source):
     """The preprocessing and the class names, as far as the source carries them."""
     carried = [layer.preprocessing for layer in source.layers if isinstance(layer, ImageInput)]
-    if not carried or carried[0] is None:
-        return
+    if carried and carried[0] is not None:
+        set_preprocessing(model, carried[0])
     try:
         names = model_class_names(source)
     except ValueError:  # It carries none.
-        names = None
-    set_preprocessing(model, carried[0], names if has_layer(model, CLASSIFIER) else None)
+        return
+    if has_layer(model, CLASSIFIER):
+        set_class_names(model, names)
 
 
 def _load_packaged(model, weights):

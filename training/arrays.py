@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.errors import UserError
-from training.files import expanded
+from training.sources import expanded
 
 MEMORY_LIMIT = 8 * 2**30  # Bytes of images.
 PART = 1000  # Images at a time where all are gone through.

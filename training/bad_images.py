@@ -3,6 +3,7 @@
 import threading
 
 from training.errors import UserError
+from training.files import printable
 
 SHOWN = 20  # Names in a line.
 
@@ -38,6 +39,6 @@ class BadImages:
             raise UserError(f"{self}; mend or remove {it}, or give --max_bad_images={count}.")
 
     def __str__(self):
-        names = sorted(self.names)
+        names = sorted(map(printable, self.names))
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         return f"{len(names)} image{'s' if len(names) != 1 else ''} could not be decoded: {shown}"

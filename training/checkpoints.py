@@ -56,7 +56,7 @@ class Checkpoints:
         except (AssertionError, ValueError) as error:
             raise UserError(
                 f"{path} holds other variables than this net and recipe have: another version of the package has saved "
-                "it; go on with that one, or start anew in another folder."
+                "it; use that version, or another folder."
             ) from error
 
     def save(self, step: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 
 from keras_preresnet.views import centre_view, rounded, show_view
+from training.files import printable
 from training.plots import save_figure
 
 MOST = 100  # Images on a sheet.
@@ -60,5 +61,5 @@ def _draw(place, prediction, image_shape, short_side):
 
 def _plain(text, length=24):
     """Shortened; matplotlib would read formulas between dollar signs."""
-    text = text.encode(errors="surrogateescape").decode(errors="replace").replace("$", r"\$")
+    text = printable(text).replace("$", r"\$")
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -16,10 +16,9 @@ from training.arrays import FoundArrays, digits, load_npz
 from training.bad_images import BadImages
 from training.encoded import EncodedImages
 from training.errors import UserError
-from training.files import expanded
 from training.folders import find_folder
 from training.in_memory import hold_in_memory
-from training.sources import FoundImages
+from training.sources import FoundImages, expanded
 from training.tfds_data import find_tfds
 
 IN_MEMORY = ("translation", "none")

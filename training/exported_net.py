@@ -15,14 +15,24 @@ from training.errors import UserError, user_errors
 def load_exported(saved_model: str | None, net: str | None) -> tuple[str, SavedModelNet]:
     """Returns what is asked, for the user to read, and the net.
 
+    Just one of them is given, see `require_one`.
+
     Args:
         saved_model: Folder of a SavedModel, or of its versions: then the newest.
         net: A run folder, a `.keras` file, or packaged weights as "PreResNet20:cifar10". It is exported to a temporary
             folder, so that it answers as its export would.
 
     Raises:
-        UserError: unless just one is given, or if it cannot be loaded.
+        UserError: if it cannot be loaded.
     """
+    if saved_model is None:
+        return net, _exported(net)
+    path = newest_version(saved_model, "saved_model")
+    return str(path), load_saved_model(path)
+
+
+def require_one(saved_model: str | None, net: str | None) -> None:
+    """Raises UserError unless just one of the flags is given."""
     if saved_model is not None and net is not None:
         raise UserError(f"--saved_model={saved_model} and --net={net} exclude each other; give one.")
     if saved_model is None and net is None:
@@ -31,10 +41,6 @@ def load_exported(saved_model: str | None, net: str | None) -> tuple[str, SavedM
             "saved_models/preresnet20_cifar10; or a run folder, a .keras file, or packaged weights as "
             "PreResNet20:cifar10."
         )
-    if saved_model is None:
-        return net, _exported(net)
-    path = newest_version(saved_model, "saved_model")
-    return str(path), load_saved_model(path)
 
 
 def _exported(name):

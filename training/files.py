@@ -1,4 +1,4 @@
-"""Writing files at once, and what happens when the disk does not take them."""
+"""Writing files at once, what happens when the disk does not take them, and names that a terminal can show."""
 
 import json
 import os
@@ -12,18 +12,14 @@ import tensorflow as tf
 from training.errors import UserError
 
 
-def expanded(name: str) -> Path:
-    """Returns the path of that name, "~" being the user's home; raises UserError for the home of no user."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
-        raise UserError(f"--data={name} is refused: there is no such home; give the path in full.") from error
+def as_text(name: str) -> str:
+    """Returns a file's name without bytes that are no UTF-8 text, which Python keeps and cannot print."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def printable(name: str) -> str:
     """Returns a file's name without what a terminal cannot show: bytes that are no text, and control characters."""
-    text = name.encode(errors="surrogateescape").decode(errors="replace")
-    return "".join(character if character.isprintable() else "�" for character in text)
+    return "".join(character if character.isprintable() else "�" for character in as_text(name))
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 import os
 
 from training.errors import UserError, user_errors
-from training.files import expanded, printable
-from training.sources import FileSource, FoundImages
+from training.files import as_text, printable
+from training.sources import FileSource, FoundImages, expanded
 
 READ = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 NOT_READ = (".webp", ".tif", ".tiff", ".heic", ".avif", ".jp2")  # To leave them out in silence would be a surprise.
@@ -37,15 +37,15 @@ def find_folder(
             train, test, classes = _by_split(root, title, wanted, test_split)
         else:
             train, test, classes = _held_out(root, title, test_fraction, seed)
-        _require_text(classes)
+        _require_text((title, *classes))
         return FoundImages(title, "folder", FileSource(root, *train), FileSource(root, *test), classes)
     except (OSError, UserError) as error:
         raise UserError(f"--data={name} is refused: {error}") from error
 
 
-def _require_text(classes):
-    for name in classes:
-        if name.encode(errors="surrogateescape").decode(errors="replace") != name:
+def _require_text(names):
+    for name in names:
+        if as_text(name) != name:
             raise UserError(f"the name of the folder {printable(name)} is not UTF-8 text; rename it.")
 
 

@@ -25,7 +25,7 @@ def start_from(source: str, name: str, options: dict, data: ImageData) -> tuple[
         data: To train on.
 
     Returns:
-        The net, whose classifier is new unless the weights carry names of classes, and the same; and the data with the
+        The net, whose classifier is new unless the weights carry the class names of the data; and the data with the
         preprocessing that the weights were trained with, where they carry one.
 
     Raises:

@@ -20,7 +20,7 @@ from training.augmentation import without_draws
 from training.data import TEST_FRACTION, ImageData, is_arrays, is_folder, load_data
 from training.errors import UserError, run_program
 from training.evaluation_job import require_fit
-from training.exported_net import load_exported
+from training.exported_net import load_exported, require_one
 from training.files import printable
 
 FLAGS = flags.FLAGS
@@ -76,6 +76,7 @@ def main(names: Sequence[str] = ()) -> None:
     if refused:
         form = "an image of a test set, not for files" if names else "files; name some, or - for standard input"
         raise UserError(f"{', '.join(refused)} is for {form}.")
+    require_one(FLAGS.saved_model, FLAGS.net)
     files = prediction_job.find_files(names) if names else ()
     source, net = load_exported(FLAGS.saved_model, FLAGS.net)
     if files:

@@ -62,7 +62,7 @@ class ProgressReport:
         """Shows the state after `step` steps; as a plain line only every `LINE_SECONDS`, and at the end.
 
         Loss and accuracy are means over the steps after `since`, that of the test before. The time left is reckoned
-        from the first call on: what came before it was the tracing of the step, which does not come again.
+        from the first call on: what came before it was the tracing of the step.
         """
         window = f" since step {since}" if since else ""
         state = f"loss {loss:.3f}  accuracy {100 * accuracy:.1f} %{window}  rate {learning_rate:.4g}"

@@ -222,7 +222,7 @@ def _require_compatible(base, overrides, epochs):
         )
 
 
-BELOW_ONE = ("momentum", "ema_momentum", "label_smoothing")  # At 1 nothing would be learnt.
+BELOW_ONE = ("momentum", "ema_momentum", "label_smoothing")  # At 1 the past never fades, or all labels are alike.
 
 
 def _check(recipe):

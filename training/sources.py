@@ -8,7 +8,15 @@ from typing import Protocol
 import tensorflow as tf
 
 from keras_preresnet.preprocessing import Preprocessing
-from training.files import printable
+from training.errors import UserError
+
+
+def expanded(name: str) -> Path:
+    """Returns the path that --data names, "~" being the user's home; raises UserError for the home of no user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"--data={name} is refused: there is no such home; give the path in full.") from error
 
 
 class Source(Protocol):
@@ -60,7 +68,7 @@ class FileSource:
     shape = (None, None)
 
     def __init__(self, root: Path, paths: list[Path], labels: list[int]):
-        self._names = [printable(path.relative_to(root).as_posix()) for path in paths]
+        self._names = [path.relative_to(root).as_posix() for path in paths]
         self._sizes = [path.stat().st_size for path in paths]
         self._labels = tf.constant(labels, tf.int64)
         self._paths = tf.constant([os.fsencode(path) for path in paths])  # Bytes, for not every name is text.
@@ -84,4 +92,4 @@ class FileSource:
     def add_to(self, digest) -> None:
         """Names, labels and sizes of the files."""
         for name, size, label in zip(self._names, self._sizes, self._labels.numpy().tolist(), strict=True):
-            digest.update(f"{name}\0{size}\0{label}\n".encode())
+            digest.update(f"{name}\0{size}\0{label}\n".encode(errors="surrogateescape"))

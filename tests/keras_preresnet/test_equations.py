@@ -184,7 +184,7 @@ def test_the_gradient_of_18_halvings():
 @pytest.mark.parametrize("batch_statistics", [True, False])
 @pytest.mark.parametrize("design", DESIGNS)
 def test_f_is_zero_in_the_measured_product_whatever_the_statistics(design, batch_statistics):
-    """A batch norm after the last convolution takes its moving mean off nothing, too."""
+    """On moving statistics a batch norm after the last convolution would take off a mean that F no longer has."""
     signals = signals_of(small_net(design=design), batch_statistics=batch_statistics)
     for unit, x, _ in signals.forward():
         residual = unit.without_residual().parts(x).residual

@@ -157,11 +157,12 @@ def test_images_of_other_than_one_or_three_channels_are_served_as_pixels_alone(t
     assert signatures["predict"](images=tf.zeros((2, 8, 8, channels), tf.uint8))["logits"].shape == (2, 3)
 
 
-def test_a_net_that_ends_in_a_softmax_is_refused_before_anything_is_written(tmp_path):
-    model = trained_net(classifier_activation="softmax", fitted=False)
-    with pytest.raises(ValueError, match="ends in a softmax; an export is made of a net that answers with logits"):
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_net_that_ends_in_an_activation_is_refused_before_anything_is_written(tmp_path, activation):
+    model = trained_net(classifier_activation=activation, fitted=False)
+    with pytest.raises(ValueError, match=f"ends in {activation}: an export is made of a net that answers with logits"):
         export_saved_model(model, tmp_path / "net", PREPROCESSING, NAMES)
-    with pytest.raises(ValueError, match="ends in a softmax; an export is made of a net that answers with logits"):
+    with pytest.raises(ValueError, match=f"ends in {activation}: an export is made of a net that answers with logits"):
         export_file(model, "onnx", tmp_path / "net", PREPROCESSING, NAMES, IMAGES)
     assert not (tmp_path / "net").exists()
 

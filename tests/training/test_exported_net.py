@@ -11,7 +11,7 @@ from keras_preresnet import create_model, preprocess_input, set_preprocessing
 from keras_preresnet.export import export_saved_model
 from keras_preresnet.preprocessing import Preprocessing
 from training.errors import UserError
-from training.exported_net import load_exported
+from training.exported_net import load_exported, require_one
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
@@ -52,9 +52,9 @@ def test_packaged_weights_are_asked_by_their_name():
 
 def test_just_one_is_given():
     with pytest.raises(UserError, match="either --saved_model or --net is needed"):
-        load_exported(None, None)
+        require_one(None, None)
     with pytest.raises(UserError, match="--saved_model=net and --net=run exclude each other"):
-        load_exported("net", "run")
+        require_one("net", "run")
 
 
 def test_a_net_without_names_of_classes_has_none_and_leaves_no_folder(tmp_path, monkeypatch):

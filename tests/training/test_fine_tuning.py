@@ -10,7 +10,13 @@ from programs import messages, run_program
 from seeds import draw_anew
 from sklearn.datasets import load_digits
 
-from keras_preresnet import ResidualNetwork, create_model, model_class_names, model_preprocessing
+from keras_preresnet import (
+    ResidualNetwork,
+    create_model,
+    model_class_names,
+    model_preprocessing,
+    reset_classifier,
+)
 from training.data import load_data
 from training.initial_weights import named_net, start_from
 from training.recipes import RECIPES, Recipe, resolve
@@ -198,3 +204,13 @@ def test_weights_that_carry_nothing_get_the_preprocessing_and_the_names_of_the_d
     assert data.preprocessing == digits.preprocessing
     np.testing.assert_array_equal(tuned.get_layer("stem_conv").kernel, model.get_layer("stem_conv").kernel)
     assert f"{source} carries no preprocessing: that of digits is used" in capsys.readouterr().out
+
+
+def test_a_classifier_is_kept_where_the_weights_carry_the_names_and_no_preprocessing(tmp_path, capsys):
+    digits = load_data("digits")
+    model = create_model("PreResNet20", input_shape=(8, 8, 1))
+    named = reset_classifier(model, 10, class_names=digits.class_names)
+    named.save(tmp_path / "net.keras")
+    tuned, _ = start_from(str(tmp_path / "net.keras"), "PreResNet20", {"input_shape": (8, 8, 1)}, digits)
+    assert "its classifier included" in capsys.readouterr().out
+    np.testing.assert_array_equal(tuned.get_layer("predictions").kernel, named.get_layer("predictions").kernel)

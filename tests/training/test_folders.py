@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from training_helpers import write_images
 
+from training.bad_images import BadImages
 from training.errors import UserError
 from training.folders import find_folder
 
@@ -17,6 +18,14 @@ def _find(root, train_split=None, test_split=None, test_fraction=0.25, seed=0):
 def _listed(source):
     index = np.arange(len(source))
     return {source.name_of(k): int(source.records(k)[1]) for k in index}
+
+
+def _digest(root):
+    digest = hashlib.sha256()
+    found = _find(root)
+    for source in (found.train, found.test):
+        source.add_to(digest)
+    return digest.hexdigest()
 
 
 @pytest.mark.parametrize("test", ["test", "validation", "val"])
@@ -66,19 +75,12 @@ def test_every_ending_is_known_and_what_is_hidden_or_no_image_is_left_out(tmp_pa
 
 
 def test_two_sets_have_two_checksums(tmp_path):
-    import hashlib
-
-    def digest(root):
-        digest = hashlib.sha256()
-        _find(root).train.add_to(digest)
-        return digest.hexdigest()
-
     one, same = (write_images(tmp_path / name / "set", {"a": 8, "b": 8}) for name in ("1", "2"))
     other = write_images(tmp_path / "3" / "set", {"a": 8, "b": 9})
-    assert digest(one) == digest(same) != digest(other)
+    assert _digest(one) == _digest(same) != _digest(other)
     for k in range(8):
         (same / "a" / f"{k:03}.png").write_bytes(b"longer")
-    assert digest(one) != digest(same)
+    assert _digest(one) != _digest(same)
 
 
 @pytest.mark.parametrize(
@@ -146,16 +148,19 @@ def test_a_dangling_link_is_refused(tmp_path):
 
 
 def test_names_that_are_no_text_are_read_and_shown_and_no_names_of_classes(tmp_path):
-    """A Latin-1 name, as an old archive holds it."""
-    root = write_images(tmp_path / "set", {"a": 8, "b": 8})
-    (root / "a" / "000.png").rename(root / "a" / os.fsdecode(b"caf\xe9.png"))
+    """Latin-1 names, as an old archive holds them, which differ where they are no text."""
+    root, other = (write_images(tmp_path / name, {"a": 8, "b": 8}) for name in ("set", "other"))
+    name = os.fsdecode(b"caf\xe9.png")
+    (root / "a" / "000.png").rename(root / "a" / name)
+    (other / "a" / "000.png").rename(other / "a" / os.fsdecode(b"caf\xe8.png"))
+    assert _digest(root) != _digest(other)
     found = _find(root)
-    sources = (found.train, found.test)
-    source = next(source for source in sources if "a/caf\ufffd.png" in _listed(source))
-    index = list(_listed(source)).index("a/caf\ufffd.png")
-    encoded, _ = source.open(source.records(np.array(index)))
+    source = next(source for source in (found.train, found.test) if f"a/{name}" in _listed(source))
+    encoded, _ = source.open(source.records(np.array(list(_listed(source)).index(f"a/{name}"))))
     assert encoded.numpy().startswith(b"\x89PNG")
-    source.add_to(hashlib.sha256())
+    bad = BadImages()
+    bad.record(f"a/{name}")
+    assert str(bad).encode().endswith("a/caf\ufffd.png".encode())
     (root / "b").rename(root / os.fsdecode(b"\xe9t\xe9"))
     with pytest.raises(UserError, match="the name of the folder \ufffdt\ufffd is not UTF-8 text; rename it"):
         _find(root)

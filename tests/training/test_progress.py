@@ -18,8 +18,8 @@ def clock(monkeypatch):
 
 
 def test_lines_have_a_distance_and_the_first_no_time_left(clock, capsys):
-    """Of 1000 steps the first ten, with the tracing, take 40 s, and each further ten one second."""
-    with ProgressReport(start=0, total=1000) as report:
+    """Of 1010 steps the first ten, with the tracing, take 40 s, and each further ten one second."""
+    with ProgressReport(start=0, total=1010) as report:
         clock[0] += 40
         report.update(10, 0, **STATE)
         for step in range(20, 401, 10):
@@ -27,9 +27,9 @@ def test_lines_have_a_distance_and_the_first_no_time_left(clock, capsys):
             report.update(step, 0, **STATE)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        f"step 10/1000  {SAID.format('')}",
-        f"step 160/1000  {SAID.format('')}  1.4 min left",
-        f"step 310/1000  {SAID.format('')}  1.1 min left",
+        f"step 10/1010  {SAID.format('')}",
+        f"step 160/1010  {SAID.format('')}  1.4 min left",
+        f"step 310/1010  {SAID.format('')}  1.2 min left",
     ]
 
 

@@ -123,6 +123,7 @@ def test_real_cifar10_can_be_left_encoded():
 
 def test_a_missing_file_of_an_encoded_set_is_one_line(tmp_path):
     data = load_data("tiny_squares", str(tmp_path), image_size=4, augmentation="scale")
+    assert data.preprocessing  # Which reads them.
     (path,) = tmp_path.rglob("*train.tfrecord*")
     path.unlink()
     with pytest.raises(UserError, match="No such file or directory"):
