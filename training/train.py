@@ -62,9 +62,7 @@ flags.DEFINE_bool("sync_batch_norm", False, "take batch-norm statistics from the
 flags.DEFINE_bool("deterministic", False, "use deterministic operations alone: the same run gives the same bits")
 flags.DEFINE_integer("seed", 0, "of initial weights, held-out images, their order and augmentation", 0, 2**32 - 1)
 flags.DEFINE_integer("steps_per_evaluation", None, "default: one epoch, at least 100 steps", lower_bound=1)
-flags.DEFINE_integer(
-    "steps_per_checkpoint", 500, "steps between two checkpoints at most", lower_bound=1
-)
+flags.DEFINE_integer("steps_per_checkpoint", 500, "steps between two checkpoints at most", lower_bound=1)
 flags.DEFINE_integer("steps_per_log", 100, "steps between two rows of the log", lower_bound=1)
 flags.DEFINE_integer("steps_per_call", None, "steps made in one call; default: 1 on a CPU, 10 on a GPU", lower_bound=1)
 flags.DEFINE_string(
