@@ -11,7 +11,7 @@ import keras
 
 from keras_preresnet.anatomy import last_activation
 from keras_preresnet.folding import folded_copy
-from keras_preresnet.metadata import copy_of_input
+from keras_preresnet.metadata import copy_of_input, require_one_name_a_class
 from keras_preresnet.preprocessing import Preprocessing
 from keras_preresnet.runtimes import require_package
 from keras_preresnet.serving import MAX_PIXELS, Endpoints
@@ -132,8 +132,7 @@ def export_saved_model(
     if warmup:
         require_package(WARMUP_PACKAGE)
     require_logits(model)
-    if len(class_names) != model.output_shape[-1]:
-        raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
+    require_one_name_a_class(model, class_names)
     copy = folded_copy(with_temperature(model, temperature))
     endpoints = Endpoints(copy, preprocessing, class_names, short_side, max_pixels)
     if endpoints.takes_files and endpoints.short_side < endpoints.height:

@@ -82,10 +82,15 @@ def set_class_names(model: keras.Model, class_names: Sequence[str]) -> None:
         ValueError: if the model has no `ImageInput`, or the names are not as many as the classes.
     """
     carrier = _carrier(model)
-    if len(class_names) != model.output_shape[-1]:
-        raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
+    require_one_name_a_class(model, class_names)
     carrier.class_names = tuple(map(str, class_names))
     carrier.classifier = _classifier(model)
+
+
+def require_one_name_a_class(model: keras.Model, class_names: Sequence[str]) -> None:
+    """Raises ValueError unless the names are as many as the net's outputs."""
+    if len(class_names) != model.output_shape[-1]:
+        raise ValueError(f"{len(class_names)} class names for a net of {model.output_shape[-1]} classes are refused.")
 
 
 def model_preprocessing(model: keras.Model) -> Preprocessing:
